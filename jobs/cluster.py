@@ -1,0 +1,58 @@
+"""Connect to Ray: the cluster that this job runs on, or a private one on this machine."""
+
+import logging
+import os
+from pathlib import Path
+
+import ray
+from ray.data import DataContext
+
+from motet.errors import TrainingError
+from motet.settings import ResourceSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def connect(resources: ResourceSettings) -> None:
+    """Join the cluster named by RAY_ADDRESS (set inside `ray job submit`), or start Ray here.
+
+    A private Ray takes the recipe's CPUs and object store; it ends with this process.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        ray.init(
+            address="local",
+            num_cpus=resources.num_cpus,
+            object_store_memory=resources.object_store_mb << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    quiet_ray_data()
+
+
+def quiet_ray_data() -> None:
+    """Keep Ray Data's own bars and notes out of the stage lines; bound its retries."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+
+
+def require_cpus(wanted: float, setting: str) -> None:
+    """Refuse a request that this cluster can never meet, instead of waiting for ever.
+
+    Raises:
+        TrainingError: with what there is and the setting to change.
+    """
+    have = ray.cluster_resources().get("CPU", 0.0)
+    if wanted > have:
+        raise TrainingError(f"{setting} asks for {wanted:g} CPUs, this Ray has {have:g}; lower it or add nodes")

@@ -1,0 +1,152 @@
+"""embed: the texts of items and users to vectors, through a pool of encoder actors (Ray Data).
+
+    texts -> cached? -> encode the rest, batched by token length -> vectors by place -> whitening fitted on items
+
+A vector is cached under its text's hash, so a second run encodes nothing and one changed title encodes one row.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from jobs.cluster import require_cpus
+from jobs.stages import Result, Run, code_version, run_stage
+from motet.data.parquet import read_parquet, write_parquet
+from motet.encoders.cache import VectorCache, text_keys
+from motet.encoders.text import TextEncoder, actor_threads, encoder_key, model_dim
+from motet.encoders.whitening import Moments, Whitening
+from motet.errors import DataError
+from motet.settings import EncoderSettings
+from motet.storage import fingerprint, write_json
+
+CODE = ("platform/motet/encoders", "jobs/embed.py")
+_ROWS = 1024
+
+
+def embed(run: Run, prepared: Result) -> Result:
+    """Run the stage."""
+    settings = run.recipe.encoder
+    inputs = {
+        "encoder": encoder_key(settings),
+        "whitening": [settings.whitening, settings.whitening_shrinkage],
+        "prepared": prepared.id,
+        "code": code_version(*CODE),
+    }
+    return run_stage(run, "embed", "embedded", inputs, partial(_work, run=run, prepared=prepared))
+
+
+def _work(folder: Path, run: Run, prepared: Result) -> dict[str, Any]:
+    settings = run.recipe.encoder
+    require_cpus(settings.num_cpus, "encoder.num_cpus")
+    dim = model_dim(settings)
+    cache = run.workspace / "embeddings" / encoder_key(settings)
+    rows = _encode(_texts(prepared.folder), folder, cache, settings, dim)
+    counts = {kind: sum(r["rows"] for r in rows if r["kind"] == kind) for kind in ("items", "users")}
+    expected = {"items": prepared.summary["items"], "users": prepared.summary["users"]}
+    if counts != expected:
+        raise DataError(f"embed wrote {counts} rows, prepare left {expected}; rows were lost or doubled, run again")
+    _whitening(rows, settings, dim).save(folder / "whitening.safetensors")
+    write_json(folder / "encoder.json", {**settings.model_dump(mode="json"), "dim": dim, "key": cache.name})
+    embedded = sum(row["embedded"] for row in rows)
+    line = f"{counts['items']:,} items and {counts['users']:,} users, embedded {embedded:,} texts, rest from the cache"
+    return {"line": line, **counts, "embedded": embedded, "dim": dim}
+
+
+def _texts(prepared: Path) -> ray.data.Dataset:
+    """Return kind, key (place of the item, or user's id) and text."""
+    datasets = []
+    for kind, key in (("items", "place"), ("users", "user")):
+        files = [str(path) for path in sorted((prepared / kind).glob("*.parquet"))]
+        dataset = ray.data.read_parquet(files, columns=[key, "text"])
+        datasets.append(dataset.map_batches(partial(_keyed, kind=kind, key=key), batch_format="pyarrow"))
+    return datasets[0].union(datasets[1])
+
+
+def _keyed(table: pa.Table, kind: str, key: str) -> pa.Table:
+    names = pa.array([kind] * table.num_rows, pa.string())
+    text = pc.fill_null(table.column("text"), "")
+    return pa.table({"kind": names, "key": table.column(key).cast(pa.string()), "text": text})
+
+
+def _encode(
+    texts: ray.data.Dataset, folder: Path, cache: Path, settings: EncoderSettings, dim: int
+) -> list[dict[str, Any]]:
+    done = texts.map_batches(
+        EncoderActor,
+        fn_constructor_kwargs={"settings": settings, "folder": str(folder), "cache": str(cache), "dim": dim},
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=settings.actors),
+        batch_size=_ROWS,
+        batch_format="pyarrow",
+        num_cpus=settings.num_cpus,
+        num_gpus=settings.num_gpus or None,
+    )
+    return list(done.iter_rows())
+
+
+class EncoderActor:
+    """One member of the pool: takes texts, leaves vectors in the folder, says what it did.
+
+    The model is loaded at the first text that the cache does not hold.
+    """
+
+    def __init__(self, settings: EncoderSettings, folder: str, cache: str, dim: int) -> None:
+        self.settings, self.folder = settings, Path(folder)
+        self.cache = VectorCache(Path(cache), dim)
+        self.encoder: TextEncoder | None = None
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Encode a batch; return one row per kind: rows, embedded, moments."""
+        texts = table.column("text").to_pylist()
+        keys_N = text_keys(texts)
+        vectors_ND, found_N = self.cache.get(keys_N)
+        embedded = 0
+        if not found_N.all():
+            missing_M, first_M = np.unique(keys_N[~found_N], return_index=True)
+            rows_M = np.flatnonzero(~found_N)[first_M]
+            self.cache.add(missing_M, self._encode([texts[row] for row in rows_M]))
+            vectors_ND, found_N = self.cache.get(keys_N)
+            embedded = len(rows_M)
+        return self._write(table, vectors_ND, embedded)
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        if self.encoder is None:
+            self.encoder = TextEncoder(self.settings, actor_threads(self.settings))
+        return self.encoder.encode(texts)
+
+    def _write(self, table: pa.Table, vectors_ND: np.ndarray, embedded: int) -> pa.Table:
+        kinds_N = np.array(table.column("kind").to_pylist())
+        rows = []
+        for kind in np.unique(kinds_N):
+            chosen = np.flatnonzero(kinds_N == kind)
+            keys = table.column("key").take(pa.array(chosen))
+            flat = pa.array(vectors_ND[chosen].reshape(-1))
+            part = pa.table({"key": keys, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors_ND.shape[1])})
+            write_parquet(self.folder / kind / f"part-{fingerprint(keys.to_pylist())}.parquet", part)
+            moments = Moments.of(vectors_ND[chosen])
+            packed = np.concatenate([moments.sum_D, moments.outer_DD.reshape(-1)]) if kind == "items" else np.zeros(0)
+            rows.append({"kind": str(kind), "rows": len(chosen), "embedded": embedded, "moments": packed.tobytes()})
+            embedded = 0
+        return pa.Table.from_pylist(rows)
+
+
+def _whitening(rows: list[dict[str, Any]], settings: EncoderSettings, dim: int) -> Whitening:
+    if not settings.whitening:
+        return Whitening.identity(dim)
+    total = Moments(0, np.zeros(dim), np.zeros((dim, dim)))
+    for row in rows:
+        if row["kind"] == "items":
+            packed = np.frombuffer(row["moments"])
+            total.add(Moments(row["rows"], packed[:dim], packed[dim:].reshape(dim, dim)))
+    return Whitening.fit(total, settings.whitening_shrinkage)
+
+
+def load_vectors(folder: Path) -> tuple[list[str], np.ndarray]:
+    """Return (keys, vectors [N, D]) of one kind."""
+    table = read_parquet(folder)
+    vectors = table.column("vector").combine_chunks()
+    return table.column("key").to_pylist(), vectors.flatten().to_numpy().reshape(table.num_rows, -1)

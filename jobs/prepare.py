@@ -1,0 +1,373 @@
+"""prepare: raw logs to clean rows, quarantine, ledger, features, split, histories and profiles (Ray Data).
+
+    items -> check -> one row per id -> fit features -> encode
+    users -> check -> one row per id -> fit features
+    interactions -> check -> shards of whole users -> merge duplicates -> split -> histories, profiles
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.stages import Result, Run, code_version, run_stage, say
+from jobs.tables import by_shard, over_files, read_checked
+from motet.data import contracts
+from motet.data.cleaning import merge_entities, merge_interactions, natural_order, split_bad
+from motet.data.entities import encode_items, join_text, text_columns
+from motet.data.features import FeatureSpec, FitState
+from motet.data.histories import (
+    assign_parts,
+    build_histories,
+    label_columns,
+    liked_texts,
+    places,
+    profile_vector,
+    profile_weights,
+)
+from motet.data.ledger import Ledger, quarantine_rows, take_counts
+from motet.data.parquet import read_parquet, write_parquet
+from motet.data.reading import list_files
+from motet.data.sample import merge_samples, take_sample
+from motet.data.split import TRAIN, time_boundaries
+from motet.data_settings import Entity, Table
+from motet.errors import DataError, RecipeError
+from motet.recipe import Recipe
+from motet.storage import open_filesystem, write_json
+
+CODE = ("platform/motet/data", "platform/motet/expressions.py", "platform/motet/task.py", "jobs/prepare.py", "jobs/tables.py")
+
+
+def prepare(run: Run) -> Result:
+    """Run the stage."""
+    data = run.recipe.data
+    tables = [data.interactions, data.items, *([data.users] if data.users else [])]
+    inputs = {
+        "data": data.model_dump(mode="json"),
+        "tasks": [task.model_dump(mode="json") for task in run.recipe.tasks],
+        "seed": run.recipe.seed,
+        "files": [_file_state(table) for table in tables],
+        "code": code_version(*CODE),
+    }
+    return run_stage(run, "prepare", "prepared", inputs, partial(_work, run=run))
+
+
+def _file_state(table: Table) -> list[Any]:
+    states = []
+    for path in list_files(table):
+        filesystem, inner = open_filesystem(path)
+        info = filesystem.get_file_info(inner)
+        states.append([path, info.size, info.mtime_ns])
+    return states
+
+
+def _work(folder: Path, run: Run) -> dict[str, Any]:
+    recipe, data = run.recipe, run.recipe.data
+    ledgers: dict[str, Ledger] = {}
+    ledgers["items"] = _clean_entities(folder, "items", data.items, recipe, text_required=True)
+    say(f"prepare: items read {ledgers['items'].read:,}, kept {ledgers['items'].kept:,}")
+    item_spec = _fit(folder / "clean-items", data.items, recipe)
+    catalogue = natural_order(read_parquet(folder / "clean-items", ["id"]).column("id").to_pylist())
+    _encode_catalogue(folder, recipe, item_spec, catalogue)
+    shards = _shards(recipe)
+    user_spec = FeatureSpec()
+    if data.users:
+        ledgers["users"] = _clean_entities(folder, "users", data.users, recipe, text_required=False, shards=shards)
+        user_spec = _fit(folder / "clean-users", data.users, recipe)
+    fitted = {"items": item_spec.model_dump(mode="json"), "users": user_spec.model_dump(mode="json")}
+    fitted |= _fit_values(recipe)
+    write_json(folder / "features.json", fitted)
+    ledgers["interactions"], labels = _clean_interactions(folder, recipe, shards)
+    _require_labels(run, labels)
+    for leftover in ("clean-items", "clean-users"):
+        for file in (folder / leftover).glob("*.parquet"):
+            file.unlink()
+        if (folder / leftover).is_dir():
+            (folder / leftover).rmdir()
+    write_json(folder / "ledger.json", {name: ledger.to_dict() for name, ledger in ledgers.items()})
+    return _summary(ledgers, labels, len(catalogue))
+
+
+def _summary(ledgers: dict[str, Ledger], labels: Counter[str], items: int) -> dict[str, Any]:
+    log = ledgers["interactions"]
+    line = (
+        f"read {log.read:,} interactions, kept {log.kept:,}, quarantined {log.quarantined:,}, merged {log.merged:,}; "
+        f"{items:,} items, {labels['users']:,} users"
+    )
+    return {"line": line, "items": items, "users": labels["users"], "labels": dict(labels), "interactions": log.kept}
+
+
+def _shards(recipe: Recipe) -> int:
+    files = list_files(recipe.data.interactions)
+    size = sum(fs.get_file_info(inner).size for fs, inner in map(open_filesystem, files))
+    return max(1, -(-size // 16 // recipe.data.rows_per_shard))
+
+
+def _clean_entities(
+    folder: Path, name: str, entity: Entity, recipe: Recipe, *, text_required: bool, shards: int = 1
+) -> Ledger:
+    """Write `clean-<name>/` and the quarantine of a table; return its ledger."""
+    data = recipe.data
+    check = partial(contracts.check_entities, spec=entity, clean=data.clean, text_required=text_required)
+    dataset, _ = read_checked(entity, entity.columns, data.batch_rows, check)
+    ledger = _total(by_shard(dataset, "id", shards, partial(_finish_entities, folder=folder, name=name)))
+    ledger.check(name)
+    if ledger.read == 0:
+        raise DataError(f"{entity.path} has no rows; the table of {name} needs at least one")
+    if ledger.kept == 0:
+        reason, count = ledger.reasons.most_common(1)[0]
+        raise DataError(f"{entity.path}: no row of {name} is usable; most frequent reason: {reason} ({count} rows)")
+    return ledger
+
+
+def _finish_entities(shard: int, table: pa.Table, folder: Path, name: str) -> pa.Table:
+    rows, read = take_counts(table)
+    good, bad = split_bad(rows)
+    kept = merge_entities(good)
+    write_parquet(folder / f"clean-{name}" / f"shard-{shard:05d}.parquet", kept)
+    return _close(shard, name, folder, read, kept, bad, good)
+
+
+def _close(
+    shard: int, name: str, folder: Path, read: int, kept: pa.Table, bad: pa.Table, good: pa.Table, **more: Any
+) -> pa.Table:
+    """Write a shard's quarantine and return its ledger as one row."""
+    if bad.num_rows:
+        write_parquet(folder / "quarantine" / f"{name}-{shard:05d}.parquet", quarantine_rows(bad))
+    reasons = Counter(bad.column("_problem").to_pylist())
+    ledger = Ledger(read, kept.num_rows, bad.num_rows, good.num_rows - kept.num_rows, reasons)
+    return pa.table({"ledger": [json.dumps({**ledger.to_dict(), **more})]})
+
+
+def _total(rows: list[dict[str, Any]]) -> Ledger:
+    total = Ledger()
+    for row in rows:
+        value = json.loads(row["ledger"])
+        value.pop("labels", None)
+        total.add(Ledger.from_dict(value))
+    return total
+
+
+def _fit(clean: Path, entity: Entity, recipe: Recipe) -> FeatureSpec:
+    state = FitState(entity)
+    for row in over_files(sorted(clean.glob("*.parquet")), partial(_fit_file, entity=entity)):
+        state.merge_row(json.loads(row["state"]))
+    return state.fit(recipe.data.clean)
+
+
+def _fit_file(table: pa.Table, entity: Entity) -> pa.Table:
+    state = FitState(entity)
+    if table.num_rows:
+        state.add(table)
+    return pa.table({"state": [json.dumps(state.to_row())]})
+
+
+def _encode_catalogue(folder: Path, recipe: Recipe, spec: FeatureSpec, catalogue: list[str]) -> None:
+    ids = pa.array(catalogue, pa.string())
+    table = read_parquet(folder / "clean-items")
+    write_parquet(folder / "items" / "items.parquet", encode_items(table, recipe.data.items, spec, ids))
+
+
+def _fit_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the clip range of each numeric value column and the split's boundaries, from one pass."""
+    data = recipe.data
+    numbers = [name for name, kind in recipe.label_columns.items() if kind == "number"]
+    clips = data.clean.outliers != (0.0, 1.0) and bool(numbers)
+    if data.split.kind != "time" and not clips:
+        return {"values": {}, "boundaries": None}
+    dataset, _ = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
+    sampled = dataset.map_batches(
+        partial(_sample, columns=["timestamp", *numbers]), batch_format="pyarrow", batch_size=data.batch_rows
+    )
+    sample = None
+    for batch in sampled.iter_batches(batch_format="pyarrow", batch_size=None):
+        sample = merge_samples([batch] if sample is None else [sample, batch])
+    if sample is None or sample.num_rows == 0:
+        return {"values": {}, "boundaries": None}
+    moments_N = sample.column("timestamp").to_numpy()
+    boundaries = time_boundaries(moments_N, data.split) if data.split.kind == "time" else None
+    seen = sample.filter(pc.less_equal(sample.column("timestamp"), boundaries[0])) if boundaries else sample
+    values = {}
+    for name in numbers if clips else []:
+        present_N = seen.column(name).drop_null().to_numpy()
+        values[name] = [float(q) for q in np.quantile(present_N, data.clean.outliers)] if len(present_N) else None
+    return {"values": {k: v for k, v in values.items() if v}, "boundaries": boundaries and list(boundaries)}
+
+
+def _sample(table: pa.Table, columns: list[str]) -> pa.Table:
+    good, _ = split_bad(table)
+    return take_sample(good, columns)
+
+
+def _columns(recipe: Recipe) -> tuple[str, ...]:
+    log = recipe.data.interactions
+    return tuple(dict.fromkeys((log.user, log.item, log.timestamp, *recipe.label_columns)))
+
+
+def _checker(recipe: Recipe) -> Callable[[pa.Table], pa.Table]:
+    return partial(
+        contracts.check_interactions,
+        spec=recipe.data.interactions,
+        clean=recipe.data.clean,
+        values=recipe.label_columns,
+        now_ms=int(time.time() * 1000),
+    )
+
+
+def _clean_interactions(folder: Path, recipe: Recipe, shards: int) -> tuple[Ledger, Counter[str]]:
+    data = recipe.data
+    dataset, _ = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
+    finish = FinishUsers(str(folder), recipe)
+    rows = by_shard(dataset, "user", shards, finish)
+    ledger = _total(rows)
+    ledger.check("interactions")
+    if ledger.read == 0:
+        raise DataError(f"{data.interactions.path} has no rows; the event log needs at least one")
+    if ledger.kept == 0:
+        reason, count = ledger.reasons.most_common(1)[0]
+        raise DataError(
+            f"{data.interactions.path}: no event is usable; most frequent reason: {reason} ({count} rows)"
+        )
+    labels: Counter[str] = Counter()
+    for row in rows:
+        labels.update(json.loads(row["ledger"])["labels"])
+    return ledger, labels
+
+
+def _require_labels(run: Run, labels: Counter[str]) -> None:
+    for number, task in enumerate(run.recipe.tasks):
+        if task.scored and not labels[task.name]:
+            where = run.loaded.where("tasks", number, "label")
+            raise RecipeError(
+                f"{where}: tasks.{number}.label = {task.label!r} gives no label on any training row; "
+                f"its columns hold no value: {sorted(task.expression.columns)}"
+            )
+
+
+@dataclass(frozen=True)
+class FinishUsers:
+    """Turns the checked rows of whole users into interactions, histories and users of one shard."""
+
+    folder: str
+    recipe: Recipe
+
+    def __call__(self, shard: int, table: pa.Table) -> pa.Table:
+        """Write the shard's files and return its ledger."""
+        folder, recipe = Path(self.folder), self.recipe
+        catalogue = _catalogue(self.folder)
+        rows, read = take_counts(table)
+        rows = contracts.flag_unknown_items(rows, catalogue.ids)
+        good, bad = split_bad(rows)
+        kept = merge_interactions(good, list(recipe.label_columns), recipe.data.interactions.repeats, recipe.seed)
+        boundaries = catalogue.fitted["boundaries"]
+        kept_rows = assign_parts(_clip(kept, catalogue.fitted["values"]), recipe.data.split, boundaries)
+        labelled = label_columns(kept_rows, recipe.tasks)
+        name = f"shard-{shard:05d}.parquet"
+        write_parquet(folder / "interactions" / name, labelled.drop_columns(["_file", "_row", "_problem", "_raw"]))
+        histories = build_histories(labelled, places(labelled.column("item"), catalogue.ids))
+        write_parquet(folder / "histories" / name, histories)
+        users = self._users(shard, histories, catalogue)
+        write_parquet(folder / "users" / name, users)
+        labels = _count_labels(labelled) | {"users": users.num_rows}
+        return _close(shard, "interactions", folder, read, kept, bad, good, labels=labels)
+
+    def _users(self, shard: int, histories: pa.Table, catalogue: "Catalogue") -> pa.Table:
+        """Join the attributes of a shard's users with the profiles of their histories."""
+        spec = FeatureSpec.model_validate(catalogue.fitted["users"])
+        path = Path(self.folder) / "clean-users" / f"shard-{shard:05d}.parquet"
+        settings = self.recipe.data.users
+        known = read_parquet(path) if settings and path.exists() else None
+        ids = histories.column("user").to_pylist()
+        if known is not None:
+            seen = set(ids)
+            ids += [one for one in known.column("id").to_pylist() if one not in seen]
+        features, texts = _attributes(ids, known, settings, spec)
+        profiles, likes = _profiles(histories, catalogue, self.recipe)
+        blank = np.zeros(catalogue.dense.shape[1], np.float32)
+        profiles += [blank] * (len(ids) - len(profiles))
+        likes += [[]] * (len(ids) - len(likes))
+        texts = [_with_likes(text, liked) for text, liked in zip(texts, likes, strict=True)]
+        events = pc.list_value_length(histories.column("items")).to_pylist()
+        events += [0] * (len(ids) - len(events))
+        columns = {"user": pa.array(ids, pa.string()), "text": pa.array(texts, pa.string())}
+        columns |= {"slots": features.column("slots"), "numbers": features.column("numbers")}
+        columns["profile"] = pa.array(profiles, pa.list_(pa.float32()))
+        columns["events"] = pa.array(events, pa.int32())
+        return pa.table(columns)
+
+
+def _attributes(
+    ids: list[str], known: pa.Table | None, settings: Entity | None, spec: FeatureSpec
+) -> tuple[pa.Table, list[str]]:
+    """Return features and text of users in the order of `ids`; the unknown get the features of missing values."""
+    if known is None or settings is None:
+        table = pa.table({"id": pa.array(ids, pa.string())})
+        return spec.apply(table), [""] * len(ids)
+    place = pc.index_in(pa.array(ids, pa.string()), value_set=known.column("id").combine_chunks())
+    rows = known.take(place)
+    wanted = [*text_columns(settings), *settings.categories, *settings.numbers]
+    return spec.apply(rows.select(wanted)), join_text(rows, settings.text).to_pylist()
+
+
+def _with_likes(text: str | None, liked: list[str]) -> str:
+    parts = [text] if text else []
+    return "; ".join([*parts, f"likes: {', '.join(liked)}"] if liked else parts)
+
+
+def _profiles(
+    histories: pa.Table, catalogue: "Catalogue", recipe: Recipe
+) -> tuple[list[np.ndarray], list[list[str]]]:
+    settings, profiles, likes = recipe.data.profile, [], []
+    liked_column = recipe.liked_label
+    for row in histories.to_pylist():
+        items_S = np.asarray(row["items"], np.int64)
+        liked_S = np.asarray(row[liked_column], np.float64) if liked_column else np.full(len(items_S), np.nan)
+        weights_S = profile_weights(np.asarray(row["timestamps"]), liked_S, settings)
+        profiles.append(profile_vector(weights_S, catalogue.dense[items_S]))
+        likes.append(liked_texts(weights_S, items_S, catalogue.titles, settings.liked_texts))
+    return profiles, likes
+
+
+def _clip(table: pa.Table, values: dict[str, list[float]]) -> pa.Table:
+    for name, (low, high) in values.items():
+        clipped = pc.min_element_wise(pc.max_element_wise(table.column(name), low, skip_nulls=False), high, skip_nulls=False)
+        table = table.set_column(table.column_names.index(name), name, clipped)
+    return table
+
+
+def _count_labels(table: pa.Table) -> dict[str, int]:
+    train = table.filter(pc.equal(table.column("part"), TRAIN))
+    return {
+        name.removeprefix("label:"): train.num_rows - train.column(name).null_count
+        for name in table.column_names
+        if name.startswith("label:")
+    }
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a shard needs to know of the items."""
+
+    ids: pa.Array
+    titles: list[str]
+    dense: np.ndarray
+    fitted: dict[str, Any]
+
+
+@cache
+def _catalogue(folder: str) -> Catalogue:
+    """Load the encoded items once per worker process."""
+    table = read_parquet(Path(folder) / "items", ["item", "title", "slots", "numbers"])
+    fitted = json.loads((Path(folder) / "features.json").read_text())
+    spec = FeatureSpec.model_validate(fitted["items"])
+    numbers_NM = np.asarray(table.column("numbers").to_pylist(), np.float32).reshape(table.num_rows, -1)
+    dense = spec.dense(table.column("slots").to_pylist(), numbers_NM)
+    return Catalogue(table.column("item").combine_chunks(), table.column("title").to_pylist(), dense, fitted)

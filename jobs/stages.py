@@ -1,0 +1,143 @@
+"""A stage: inputs with a fingerprint in, one whole folder with a manifest out, skipped if up to date.
+
+The fingerprint covers the recipe's sections that the stage reads, the code that it runs and the ids of the
+manifests (or the sizes and times of the files) that it reads. Results stand in
+`workspace/<kind>/<fingerprint>/` and appear by one rename; a stage that fails leaves nothing.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from motet.errors import RecipeError
+from motet.recipe import Recipe
+from motet.recipe_file import LoadedRecipe
+from motet.storage import (
+    file_sha256,
+    fingerprint,
+    manifest_problems,
+    new_folder,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def say(line: str) -> None:
+    """Print one line of progress."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+@dataclass
+class Run:
+    """One run of the pipeline: a recipe, its workspace and what the stages left."""
+
+    loaded: LoadedRecipe
+    seconds: dict[str, float] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        return self.loaded.recipe
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace as an absolute path."""
+        return Path(self.recipe.workspace).absolute()
+
+
+def claim_workspace(run: Run) -> None:
+    """Mark the workspace as this recipe's.
+
+    Raises:
+        RecipeError: if another recipe wrote it, or if it is not a folder that can be written.
+    """
+    where = run.loaded.where("workspace")
+    if "://" in run.recipe.workspace:
+        raise RecipeError(f"{where}: workspace = {run.recipe.workspace!r} is not a folder; use one that all nodes see")
+    marker = run.workspace / "workspace.json"
+    if marker.exists():
+        owner = read_json(marker)["recipe"]
+        if owner != run.recipe.name:
+            raise RecipeError(
+                f"{where}: workspace = {run.recipe.workspace!r} was written by recipe {owner!r}, this is "
+                f"{run.recipe.name!r}; set another workspace"
+            )
+        return
+    try:
+        write_json(marker, {"recipe": run.recipe.name})
+    except OSError as error:
+        raise RecipeError(f"{where}: workspace = {run.recipe.workspace!r} cannot be written ({error})") from error
+
+
+def code_version(*names: str) -> str:
+    """Return a hash over source files or folders, given relative to the repository's root."""
+    files: list[Path] = []
+    for name in names:
+        path = ROOT / name
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return fingerprint([(str(path.relative_to(ROOT)), file_sha256(path)) for path in files])
+
+
+@dataclass(frozen=True)
+class Result:
+    """A stage's folder and manifest."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The manifest's id, by which later stages know what they read."""
+        return str(self.manifest["id"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the stage said about itself."""
+        return dict(self.manifest["summary"])
+
+
+def run_stage(
+    run: Run, name: str, kind: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]]
+) -> Result:
+    """Run `work` on a new folder, or skip it if a whole result for the same inputs is there.
+
+    Args:
+        run: the run.
+        name: the stage's name, for its lines.
+        kind: the folder of the workspace.
+        inputs: everything that decides the result, as JSON types.
+        work: fills the folder and returns a summary; its `line` is printed.
+    """
+    key = fingerprint(name, inputs)
+    target = run.workspace / kind / key
+    existing = _whole_result(target)
+    if existing is not None:
+        run.skipped.append(name)
+        run.seconds[name] = float(existing.manifest["summary"]["seconds"])
+        say(f"{name}: up to date ({target.relative_to(run.workspace)})")
+        return existing
+    say(f"{name}: started")
+    start = time.monotonic()
+    with new_folder(target) as folder:
+        summary = work(folder)
+        line = summary.pop("line")
+        run.seconds[name] = summary["seconds"] = round(time.monotonic() - start, 2)
+        write_manifest(folder, {"stage": name, "inputs": inputs, "summary": summary})
+    say(f"{name}: {line} in {summary['seconds']:.1f} s")
+    return Result(target, read_manifest(target))
+
+
+def _whole_result(target: Path) -> Result | None:
+    if not (target / "manifest.json").is_file():
+        return None
+    manifest = read_manifest(target)
+    return None if manifest_problems(target, manifest, checksums=False) else Result(target, manifest)

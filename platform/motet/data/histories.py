@@ -1,0 +1,95 @@
+"""One row per user: the events in order, with part, labels and the profile built from them.
+
+    user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown)
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motet.data.split import leave_one_out, split_by_time
+from motet.data_settings import Profile, Split
+from motet.task import Task
+
+DAY_MS = 86_400_000
+
+
+def label_columns(table: pa.Table, tasks: Sequence[Task]) -> pa.Table:
+    """Append `label:<task>` (float32, null where unknown) for every scored task."""
+    for task in tasks:
+        if task.scored:
+            table = table.append_column(f"label:{task.name}", task.expression.evaluate(table))
+    return table
+
+
+def user_lengths(table: pa.Table) -> np.ndarray:
+    """Return how many consecutive rows each user has; rows are ordered by user."""
+    if table.num_rows == 0:
+        return np.zeros(0, np.int64)
+    user = table.column("user").combine_chunks().dictionary_encode().indices.to_numpy()
+    starts = np.flatnonzero(np.append(True, np.diff(user) != 0))
+    return np.diff(np.append(starts, len(user)))
+
+
+def assign_parts(table: pa.Table, split: Split, boundaries: tuple[int, int] | None) -> pa.Table:
+    """Append `part` (int8) to rows ordered by user and time."""
+    if split.kind == "time":
+        assert boundaries is not None
+        parts_N = split_by_time(table.column("timestamp").to_numpy(), boundaries)
+    else:
+        parts_N = leave_one_out(user_lengths(table))
+    return table.append_column("part", pa.array(parts_N, pa.int8()))
+
+
+def build_histories(table: pa.Table, item_place: pa.Array) -> pa.Table:
+    """Return one row per user.
+
+    Args:
+        table: rows ordered by user and time with `part` and labels.
+        item_place: each row's place in the catalogue, int32.
+    """
+    lengths_U = user_lengths(table)
+    offsets = np.append(0, np.cumsum(lengths_U)).astype(np.int32)
+    columns = {"user": table.column("user").combine_chunks().take(pa.array(offsets[:-1]))}
+    lists = {"items": item_place, "timestamps": table.column("timestamp"), "parts": table.column("part")}
+    lists |= {name: table.column(name) for name in table.column_names if name.startswith("label:")}
+    for name, values in lists.items():
+        array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        columns[name] = pa.ListArray.from_arrays(pa.array(offsets), array)
+    return pa.table(columns)
+
+
+def places(items: pa.ChunkedArray, catalogue: pa.Array) -> pa.Array:
+    """Return each item's place in the catalogue of ids."""
+    return pc.index_in(items.combine_chunks(), value_set=catalogue).cast(pa.int32())
+
+
+def profile_weights(timestamps_S: np.ndarray, liked_S: np.ndarray, profile: Profile) -> np.ndarray:
+    """Return the weight of each event in a profile: liking x decay with age, float32.
+
+    Args:
+        timestamps_S: milliseconds; age is counted from the latest.
+        liked_S: 1 liked, 0 not, NaN unknown.
+        profile: half-life and the weight of the unknown.
+    """
+    if len(timestamps_S) == 0:
+        return np.zeros(0, np.float32)
+    age_days_S = (timestamps_S.max() - timestamps_S) / DAY_MS
+    liking_S = np.where(np.isnan(liked_S), profile.unknown_weight, liked_S)
+    return (liking_S * 0.5 ** (age_days_S / profile.half_life_days)).astype(np.float32)
+
+
+def profile_vector(weights_S: np.ndarray, features_SW: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of the items' feature rows, float32 [W]; zeros without any weight."""
+    total = float(weights_S.sum())
+    if total <= 0:
+        return np.zeros(features_SW.shape[1], np.float32)
+    return np.asarray(weights_S @ features_SW / total, np.float32)
+
+
+def liked_texts(weights_S: np.ndarray, items_S: np.ndarray, titles: Sequence[str], count: int) -> list[str]:
+    """Return the titles of the `count` items of most weight, latest first among equals."""
+    order = np.argsort(-weights_S[::-1], kind="stable")[:count]
+    return [titles[items_S[::-1][place]] for place in order if weights_S[::-1][place] > 0]

@@ -1,0 +1,31 @@
+"""Parquet as Motet writes it: page checksums, zstd, whole or absent; and how it is read back."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from motet.errors import DataError
+from motet.storage import write_file_atomic
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table with a checksum on every page."""
+    write_file_atomic(path, lambda target: pq.write_table(table, target, compression="zstd", write_page_checksum=True))
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a file, or all files of a folder in sorted order, verifying page checksums.
+
+    Raises:
+        DataError: if there is none, or one is damaged.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path} holds no parquet file; run the stage that writes it (jobs/pipeline.py)")
+    try:
+        return pa.concat_tables(
+            [pq.ParquetFile(f, page_checksum_verification=True).read(columns=columns) for f in files]
+        )
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); run its stage again") from error

@@ -1,0 +1,187 @@
+"""The sections of a recipe that say where the data stand and what they must be like."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Table(Section):
+    """Where a table stands and how it is read."""
+
+    path: str = Field(min_length=1)
+    """File, folder or pattern; local or s3://. `${NAME:-default}` and `~` are expanded."""
+    format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
+    """auto goes by the file's ending (.parquet, .csv/.tsv, .jsonl/.ndjson/.json)."""
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    """Separator of a csv file."""
+
+
+class ValueRange(Section):
+    """The range that a number must lie in; a row outside goes to quarantine."""
+
+    min: float | None = None
+    """Smallest value allowed."""
+    max: float | None = None
+    """Largest value allowed."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ValueRange":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min} is above max = {self.max}; swap them")
+        return self
+
+
+class Interactions(Table):
+    """The event log: who met which item, when, and how it went."""
+
+    user: str = "user_id"
+    """Column of the user's id."""
+    item: str = "item_id"
+    """Column of the item's id."""
+    timestamp: str = "timestamp"
+    """Column of the time."""
+    timestamp_unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
+    """Unit since 1970-01-01 UTC, or ISO 8601 text."""
+    ranges: dict[str, ValueRange] = {}
+    """Allowed range by value column."""
+    repeats: Literal["last", "keep"] = "last"
+    """Several events of one user with one item: keep the last only, or all."""
+
+
+class Entity(Table):
+    """A table of items or users and what is known about them."""
+
+    id: str
+    """Column of the id."""
+    text: tuple[str, ...] = ()
+    """Columns that are joined as `column: value` for the language model."""
+    categories: tuple[str, ...] = ()
+    """Columns of categories; a list, or text split at `multi_separator`, holds several."""
+    numbers: tuple[str, ...] = ()
+    """Columns of numbers."""
+    multi: dict[str, str] = {}
+    """Separator by category column whose text holds several values, such as {genres: "|"}."""
+
+    @model_validator(mode="after")
+    def _multi_are_categories(self) -> "Entity":
+        unknown = sorted(self.multi.keys() - set(self.categories))
+        if unknown:
+            raise ValueError(f"multi: {unknown[0]!r} is not in categories {list(self.categories)}; add it there")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read, each once."""
+        return tuple(dict.fromkeys((self.id, *self.text, *self.categories, *self.numbers)))
+
+
+class Items(Entity):
+    """The catalogue."""
+
+    id: str = "item_id"
+    """Column of the item's id."""
+    title: str | None = None
+    """Column shown in answers; the first text column if not set."""
+    text: tuple[str, ...] = Field(min_length=1)
+    """Columns that are joined as `column: value` for the language model."""
+
+    @property
+    def title_column(self) -> str:
+        """The column shown in answers."""
+        return self.title or self.text[0]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read, each once."""
+        return tuple(dict.fromkeys((self.id, self.title_column, *self.text, *self.categories, *self.numbers)))
+
+
+class Users(Entity):
+    """What is known about users; may be left out."""
+
+    id: str = "user_id"
+    """Column of the user's id."""
+
+
+class Missing(Section):
+    """What stands in for a missing attribute (a missing label stays unknown)."""
+
+    numbers: Literal["mean", "median"] | float = "median"
+    """mean, median or a constant."""
+    categories: Literal["unknown", "most_frequent"] = "unknown"
+    """The unknown slot, or the most frequent category."""
+
+
+class Clean(Section):
+    """The contract that each row must keep."""
+
+    max_text_chars: int = Field(default=10_000, ge=1)
+    """A longer text field sends its row to quarantine."""
+    max_id_chars: int = Field(default=128, ge=1)
+    """A longer id sends its row to quarantine."""
+    future_seconds: int = Field(default=86_400, ge=0)
+    """How far after the start of the run a timestamp may lie."""
+    max_vocabulary: int = Field(default=100_000, ge=1)
+    """Categories kept per column, most frequent first; the rest are unknown."""
+    unreadable_numbers: Literal["quarantine", "missing"] = "quarantine"
+    """What becomes of an item or user whose number cannot be read: quarantine, or the number is missing."""
+    missing: Missing = Missing()
+    """Missing attributes."""
+    outliers: tuple[float, float] = (0.0, 1.0)
+    """Quantiles at which numbers are clipped; (0, 1) clips nothing."""
+
+    @model_validator(mode="after")
+    def _quantiles_ordered(self) -> "Clean":
+        low, high = self.outliers
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"outliers = {list(self.outliers)}; give two quantiles with 0 <= low < high <= 1")
+        return self
+
+
+class Split(Section):
+    """How interactions are divided into train, validation and test."""
+
+    kind: Literal["time", "leave_one_out"] = "time"
+    """By two moments in time, or each user's last two events."""
+    validation: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of events for validation (time)."""
+    test: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of events for the test (time)."""
+
+
+class Profile(Section):
+    """How a user's past is condensed into one profile vector."""
+
+    half_life_days: float = Field(default=180.0, gt=0)
+    """Age at which an event counts half."""
+    unknown_weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of an event whose liking is unknown (liked: 1, disliked: 0)."""
+    liked_texts: int = Field(default=5, ge=0, le=50)
+    """How many titles of liked items join the user's text."""
+
+
+class DataSettings(Section):
+    """Tables, contract, split, histories."""
+
+    interactions: Interactions
+    """The event log."""
+    items: Items
+    """The catalogue."""
+    users: Users | None = None
+    """The user table."""
+    clean: Clean = Clean()
+    """The contract."""
+    split: Split = Split()
+    """The split."""
+    profile: Profile = Profile()
+    """The profile vector."""
+    rows_per_shard: int = Field(default=2_000_000, ge=1)
+    """Interactions per user shard; a shard is one task's work and one output file."""
+    batch_rows: int = Field(default=50_000, ge=1)
+    """Rows per batch while reading."""

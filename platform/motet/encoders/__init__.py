@@ -1,0 +1,1 @@
+"""Text to vectors: language models, pooling, whitening, a cache by content."""

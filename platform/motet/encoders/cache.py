@@ -1,0 +1,85 @@
+"""Vectors by content: the same text is encoded once, for all runs of all recipes of a workspace.
+
+A cache folder holds Arrow files, each with `key` (16 bytes of the text's SHA-256) and `vector` (float32). Files
+appear whole and are never changed; two writers that encode the same text leave two equal rows.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from motet.errors import EncoderError
+from motet.storage import write_file_atomic
+
+KEY_BYTES = 16
+
+
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """Return the key of each text, as an array of 16-byte values."""
+    digests = [hashlib.sha256(text.encode("utf-8")).digest()[:KEY_BYTES] for text in texts]
+    return np.array(digests, dtype=f"V{KEY_BYTES}")
+
+
+class VectorCache:
+    """Memory-mapped vectors of one encoder, found by key.
+
+    Args:
+        folder: the encoder's folder; made if it is not there.
+        dim: width of the vectors.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder, self.dim = folder, dim
+        folder.mkdir(parents=True, exist_ok=True)
+        self._parts: list[np.ndarray] = []
+        self._place: dict[bytes, tuple[int, int]] = {}
+        for path in sorted(folder.glob("*.arrow")):
+            self._open(path)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def _open(self, path: Path) -> None:
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
+            vectors = table.column("vector").combine_chunks()
+            rows_ND = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
+        except (pa.ArrowInvalid, KeyError, AttributeError) as error:
+            raise EncoderError(f"{path} is not a vector file ({error}); delete it, its texts are encoded anew") from error
+        if rows_ND.shape[1] != self.dim:
+            raise EncoderError(f"{path} holds vectors of {rows_ND.shape[1]} numbers, the model gives {self.dim}; delete it")
+        self._parts.append(rows_ND)
+        for row, key in enumerate(table.column("key").to_pylist()):
+            self._place[key] = (len(self._parts) - 1, row)
+
+    def get(self, keys_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (vectors [N, dim], found [N]); rows that are not found are zero."""
+        vectors_ND = np.zeros((len(keys_N), self.dim), np.float32)
+        found_N = np.zeros(len(keys_N), bool)
+        for row, key in enumerate(keys_N):
+            place = self._place.get(key.tobytes())
+            if place is not None:
+                vectors_ND[row], found_N[row] = self._parts[place[0]][place[1]], True
+        return vectors_ND, found_N
+
+    def add(self, keys_N: np.ndarray, vectors_ND: np.ndarray) -> None:
+        """Write new vectors as one more file and make them available."""
+        flat = pa.array(np.ascontiguousarray(vectors_ND, np.float32).reshape(-1))
+        table = pa.table(
+            {
+                "key": pa.array([key.tobytes() for key in keys_N], pa.binary(KEY_BYTES)),
+                "vector": pa.FixedSizeListArray.from_arrays(flat, self.dim),
+            }
+        )
+        path = self.folder / f"part-{uuid.uuid4().hex}.arrow"
+
+        def write(target: Path) -> None:
+            with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
+
+        write_file_atomic(path, write)
+        self._open(path)

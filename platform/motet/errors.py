@@ -1,0 +1,55 @@
+"""The exceptions of Motet.
+
+    MotetError
+    ├── RecipeError        the recipe is wrong: key, value, expression or column
+    ├── DataError          the input is wrong: no such file, truncated, empty, ledger out of balance
+    ├── EncoderError       the language model cannot be loaded or used
+    ├── TrainingError      training cannot start or gave a number that is not finite
+    ├── RetrievalError     an index cannot be built or is below its floor of recall
+    ├── EvaluationError    a metric is undefined for what it was given
+    ├── ReleaseError       a bundle is damaged, incomplete or refused by the gate
+    └── RequestError       a request asks for what this release does not have
+
+Every message says the value, where it stands and what would be right. A command line program
+prints the message on one line and exits with 2.
+"""
+
+
+class MotetError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class RecipeError(MotetError):
+    """The recipe is wrong; `problems` holds one line per mistake."""
+
+    def __init__(self, problems: str | list[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(MotetError):
+    """The input data are missing, unreadable, empty or do not add up."""
+
+
+class EncoderError(MotetError):
+    """A language model cannot be loaded or used."""
+
+
+class TrainingError(MotetError):
+    """Training cannot start, or went wrong."""
+
+
+class RetrievalError(MotetError):
+    """An index cannot be built, or finds too little."""
+
+
+class EvaluationError(MotetError):
+    """A metric is undefined for its input."""
+
+
+class ReleaseError(MotetError):
+    """A release bundle is damaged, incomplete or refused."""
+
+
+class RequestError(MotetError):
+    """A request asks for something that this release does not have."""

@@ -1,0 +1,1 @@
+"""Masked task losses, softmax over the catalogue, balancing."""

@@ -1,0 +1,1 @@
+"""Item tower, user tower, experts, heads."""

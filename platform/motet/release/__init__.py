@@ -1,0 +1,1 @@
+"""The bundle: write, verify, publish, load, roll back."""

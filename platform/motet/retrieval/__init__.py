@@ -1,0 +1,1 @@
+"""Candidates: FAISS, collaborative filtering, popularity, profiles; fusion and filters."""

@@ -1,0 +1,240 @@
+"""The sections of a recipe, one class each; every field says what it does.
+
+All are frozen and refuse unknown keys. Defaults are those of a small recommender on one machine.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from motet.data_settings import Section
+
+
+class EncoderSettings(Section):
+    """The language model that turns text into vectors."""
+
+    model: str = Field(min_length=1)
+    """Folder of a transformers AutoModel with its tokenizer; `${NAME:-default}` and `~` are expanded."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """Mean over tokens, first token, or last token (decoders)."""
+    max_tokens: int = Field(default=64, ge=2, le=8192)
+    """Longer text is cut."""
+    batch_size: int = Field(default=64, ge=1)
+    """Texts per forward pass."""
+    whitening: bool = True
+    """Centre and decorrelate the vectors, fitted on the items."""
+    whitening_shrinkage: float = Field(default=0.1, ge=0, le=1)
+    """Share of the mean variance blended into each direction before whitening."""
+    actors: int = Field(default=1, ge=1)
+    """Largest number of encoder actors."""
+    num_cpus: float = Field(default=1.0, gt=0)
+    """CPUs per actor; also its torch threads (rounded up)."""
+    num_gpus: float = Field(default=0.0, ge=0)
+    """GPUs per actor; above 0 the model runs there in bfloat16."""
+
+
+class ModelSettings(Section):
+    """Item tower, user tower, experts."""
+
+    dim: int = Field(default=64, ge=4)
+    """Width of item and user vectors."""
+    history: int = Field(default=50, ge=1, le=4096)
+    """Latest events that the user tower reads."""
+    layers: int = Field(default=2, ge=1, le=24)
+    """Blocks of the user tower."""
+    heads: int = Field(default=2, ge=1)
+    """Attention heads."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Drop-out in the towers."""
+    id_dropout: float = Field(default=0.15, ge=0, lt=1)
+    """Share of items whose id part is dropped in a training step."""
+    experts: Literal["shared_bottom", "mmoe", "ple"] = "mmoe"
+    """Task layers."""
+    num_experts: int = Field(default=4, ge=1, le=64)
+    """Experts (mmoe), or shared experts (ple; each task has one more of its own)."""
+    expert_dim: int = Field(default=64, ge=1)
+    """Width of an expert's output."""
+    balance: Literal["static", "uncertainty", "dwa", "famo"] = "static"
+    """How the tasks' losses are combined."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "ModelSettings":
+        if self.dim % self.heads:
+            raise ValueError(f"heads = {self.heads} does not divide dim = {self.dim}; choose a divisor")
+        return self
+
+
+class TrainSettings(Section):
+    """The training run."""
+
+    workers: int = Field(default=2, ge=0)
+    """Data-parallel workers; 0 runs the loop in the job's own process."""
+    cpus_per_worker: float = Field(default=0.5, gt=0)
+    """CPUs that Ray reserves for each worker."""
+    threads_per_worker: int = Field(default=1, ge=1)
+    """Torch threads of each worker."""
+    use_gpu: bool = False
+    """One GPU per worker, NCCL, bfloat16 autocast."""
+    epochs: int = Field(default=10, ge=1)
+    """Most epochs."""
+    batch_size: int = Field(default=64, ge=1)
+    """Sequences per step over all workers."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """AdamW's peak learning rate."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled weight decay."""
+    warmup_steps: int = Field(default=50, ge=0)
+    """Steps of linear warm-up; a cosine to a tenth follows."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    patience: int = Field(default=3, ge=1)
+    """Epochs without a better validation metric before training stops."""
+    select_by: str = "watch.ndcg"
+    """Validation metric that chooses the epoch: <task>.<metric>."""
+    negatives: int = Field(default=0, ge=0)
+    """Uniform negatives per step besides the batch's own items; 0 uses the whole catalogue."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Label smoothing of the retrieval loss."""
+    max_failures: int = Field(default=3, ge=0)
+    """Worker failures that are survived from the last checkpoint."""
+
+
+class IndexSettings(Section):
+    """The vector index."""
+
+    kind: Literal["auto", "flat", "ivf", "hnsw"] = "auto"
+    """auto: flat up to `flat_limit` items, then ivf."""
+    flat_limit: int = Field(default=50_000, ge=1)
+    """Largest catalogue with an exact index under auto."""
+    nprobe: int = Field(default=32, ge=1)
+    """Lists probed (ivf)."""
+    ef_search: int = Field(default=128, ge=1)
+    """Width of the search (hnsw)."""
+    recall_floor: float = Field(default=0.95, ge=0, le=1)
+    """Recall@100 against exact search below which the stage fails."""
+
+
+SourceName = Literal["vectors", "item_knn", "user_knn", "transitions", "profile", "popularity"]
+
+
+class RetrievalSettings(Section):
+    """Where candidates come from."""
+
+    sources: tuple[SourceName, ...] = ("vectors", "item_knn", "user_knn", "transitions", "profile", "popularity")
+    """Sources whose candidate lists are fused."""
+    candidates: int = Field(default=200, ge=1, le=2000)
+    """Candidates per source."""
+    neighbours: int = Field(default=100, ge=1)
+    """Neighbours kept per item, and users per user."""
+    shrinkage: float = Field(default=10.0, ge=0)
+    """Added to the co-occurrence norm, so that rare pairs don't win."""
+    transition_window: int = Field(default=20, ge=1)
+    """How many later events count as following an event."""
+    transition_decay: float = Field(default=5.0, gt=0)
+    """Steps in which a transition's weight falls by e."""
+    popularity_half_life_days: float = Field(default=30.0, gt=0)
+    """Age at which an event counts half for popularity."""
+
+
+class RankingSettings(Section):
+    """From task scores to an ordered list."""
+
+    calibration: Literal["none", "platt", "isotonic"] = "platt"
+    """Calibrator of binary tasks, fitted on validation."""
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    """Strength of maximal marginal relevance; 0 orders by value alone."""
+
+
+AttributeFilter = Annotated[str | tuple[str, ...], Field(description="One value or several of which one must match.")]
+
+
+class Surface(Section):
+    """The value function of one place where recommendations are shown."""
+
+    weights: dict[str, float] = Field(min_length=1)
+    """Weight of each task's calibrated score."""
+    filters: dict[str, AttributeFilter] = {}
+    """Categories that items must have here."""
+
+
+class EvaluateSettings(Section):
+    """The offline evaluation."""
+
+    k: int = Field(default=10, ge=1, le=500)
+    """Length of the lists."""
+    surface: str | None = None
+    """Surface that is evaluated; the first if not set."""
+    target: str | None = None
+    """Binary task whose positives are the targets; any event if not set."""
+    actors: int = Field(default=1, ge=1)
+    """Evaluation actors."""
+    max_users: int = Field(default=100_000, ge=1)
+    """Users evaluated; above it, a seeded sample."""
+
+
+class ReleaseSettings(Section):
+    """The release gate."""
+
+    max_ndcg_drop: float = Field(default=0.05, ge=0, le=1)
+    """Largest relative fall of NDCG against the current release of the same protocol."""
+    golden_requests: int = Field(default=8, ge=1, le=1000)
+    """Requests whose answers travel in the bundle and are replayed before it is published."""
+
+
+class Deployment(Section):
+    """Autoscaling of one deployment."""
+
+    min_replicas: int = Field(default=1, ge=1)
+    """Fewest replicas."""
+    max_replicas: int = Field(default=2, ge=1)
+    """Most replicas."""
+    target_ongoing_requests: float = Field(default=4.0, gt=0)
+    """Requests in flight per replica that autoscaling aims at."""
+    max_ongoing_requests: int = Field(default=16, ge=1)
+    """Requests in flight per replica before callers queue."""
+    num_cpus: float = Field(default=0.2, ge=0)
+    """CPUs per replica."""
+    num_gpus: float = Field(default=0.0, ge=0)
+    """GPUs per replica."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Deployment":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas = {self.min_replicas} is above max_replicas = {self.max_replicas}")
+        return self
+
+
+class ServeSettings(Section):
+    """The online graph."""
+
+    host: str = "127.0.0.1"
+    """Address that the endpoint listens on."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port that the endpoint listens on."""
+    max_body_bytes: int = Field(default=65_536, ge=1024)
+    """Largest request body."""
+    health_check_period_s: float = Field(default=2.0, gt=0)
+    """Seconds between health checks."""
+    health_check_timeout_s: float = Field(default=3.0, gt=0)
+    """Seconds after which a health check has failed."""
+    upscale_delay_s: float = Field(default=3.0, ge=0)
+    """Seconds of load before a replica is added."""
+    downscale_delay_s: float = Field(default=60.0, ge=0)
+    """Seconds of quiet before a replica is removed."""
+    gateway: Deployment = Deployment()
+    """HTTP ingress."""
+    embedder: Deployment = Deployment()
+    """User tower and language model."""
+    retriever: Deployment = Deployment()
+    """FAISS and collaborative filtering."""
+    reranker: Deployment = Deployment()
+    """Task heads."""
+
+
+class ResourceSettings(Section):
+    """What a local run takes; on a cluster Ray says what there is."""
+
+    num_cpus: int | None = Field(default=None, ge=1)
+    """CPUs of the local Ray; all if not set."""
+    object_store_mb: int = Field(default=500, ge=80)
+    """Object store of the local Ray in MB."""

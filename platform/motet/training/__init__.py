@@ -1,0 +1,1 @@
+"""The loop, its batches, checkpoints and model selection."""
