@@ -21,7 +21,7 @@ KEY_BYTES = 16
 def text_keys(texts: Sequence[str]) -> np.ndarray:
     """Return the key of each text, as an array of 16-byte values."""
     digests = [hashlib.sha256(text.encode("utf-8")).digest()[:KEY_BYTES] for text in texts]
-    return np.array(digests, dtype=f"V{KEY_BYTES}")
+    return np.array(digests, dtype=f"S{KEY_BYTES}")
 
 
 class VectorCache:
@@ -36,12 +36,13 @@ class VectorCache:
         self.folder, self.dim = folder, dim
         folder.mkdir(parents=True, exist_ok=True)
         self._parts: list[np.ndarray] = []
-        self._place: dict[bytes, tuple[int, int]] = {}
+        self._keys = np.zeros(0, f"S{KEY_BYTES}")
+        self._places_K2 = np.zeros((0, 2), np.int64)
         for path in sorted(folder.glob("*.arrow")):
             self._open(path)
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._keys)
 
     def _open(self, path: Path) -> None:
         try:
@@ -53,17 +54,22 @@ class VectorCache:
         if rows_ND.shape[1] != self.dim:
             raise EncoderError(f"{path} holds vectors of {rows_ND.shape[1]} numbers, the model gives {self.dim}; delete it")
         self._parts.append(rows_ND)
-        for row, key in enumerate(table.column("key").to_pylist()):
-            self._place[key] = (len(self._parts) - 1, row)
+        keys = np.array(table.column("key").to_pylist(), self._keys.dtype)
+        places_N2 = np.stack([np.full(len(keys), len(self._parts) - 1), np.arange(len(keys))], 1)
+        self._keys, first = np.unique(np.concatenate([self._keys, keys]), return_index=True)
+        self._places_K2 = np.concatenate([self._places_K2, places_N2])[first]
 
     def get(self, keys_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (vectors [N, dim], found [N]); rows that are not found are zero."""
         vectors_ND = np.zeros((len(keys_N), self.dim), np.float32)
         found_N = np.zeros(len(keys_N), bool)
-        for row, key in enumerate(keys_N):
-            place = self._place.get(key.tobytes())
-            if place is not None:
-                vectors_ND[row], found_N[row] = self._parts[place[0]][place[1]], True
+        if len(self._keys):
+            nearest_N = np.searchsorted(self._keys, keys_N).clip(max=len(self._keys) - 1)
+            found_N = self._keys[nearest_N] == keys_N
+        for part in range(len(self._parts)):
+            rows = np.flatnonzero(found_N)
+            rows = rows[self._places_K2[nearest_N[rows], 0] == part]
+            vectors_ND[rows] = self._parts[part][self._places_K2[nearest_N[rows], 1]]
         return vectors_ND, found_N
 
     def add(self, keys_N: np.ndarray, vectors_ND: np.ndarray) -> None:
@@ -71,7 +77,7 @@ class VectorCache:
         flat = pa.array(np.ascontiguousarray(vectors_ND, np.float32).reshape(-1))
         table = pa.table(
             {
-                "key": pa.array([key.tobytes() for key in keys_N], pa.binary(KEY_BYTES)),
+                "key": pa.array([key.ljust(KEY_BYTES, b"\0") for key in keys_N.tolist()], pa.binary(KEY_BYTES)),
                 "vector": pa.FixedSizeListArray.from_arrays(flat, self.dim),
             }
         )

@@ -41,10 +41,11 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #22303c; background: #fff;
   max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #c9d1d8; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
-caption { text-align: left; color: #56646f; padding-bottom: .3rem; }
+caption { text-align: left; color: #56646f; padding-bottom: .3rem; white-space: nowrap; }
+small { display: block; font-weight: normal; color: #56646f; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #e3e8ec; text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child, td.words { text-align: left; } td.words { white-space: normal; }
+th:first-child, td:first-child, td.words, th.words { text-align: left; } td.words { white-space: normal; }
 .ours { font-weight: bold; } .best { background: #e2f1e4; } .bad { color: #a3242f; font-weight: bold; }
 figure { display: inline-block; margin: 1rem 1rem 1rem 0; vertical-align: top; }
 figcaption { color: #56646f; }
@@ -69,10 +70,11 @@ _PAGE = """<!DOCTYPE html>
 
 @dataclass(frozen=True)
 class _Cell:
-    """A cell of a table: its raw text, and CSS classes that say how it looks."""
+    """A cell of a table: its raw text, CSS classes that say how it looks, and a small raw note below."""
 
     text: str
     look: str = ""
+    note: str = ""
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -110,11 +112,12 @@ def _ledger(report: Mapping[str, Any]) -> str:
 
 def _ledger_row(name: str, entry: Mapping[str, Any]) -> list[_Cell]:
     reasons = sorted((entry.get("reasons") or {}).items(), key=lambda pair: (-pair[1], pair[0]))
-    words = _Cell(", ".join(f"{reason}: {_number(count)}" for reason, count in reasons) or _DASH, "words")
+    words = [f"{reason}: {_number(count)}" for reason, count in reasons]
     missing = entry.get("read", 0) - sum(entry.get(part, 0) for part in _LEDGER[1:])
     if missing:
-        words = _Cell(f"{words.text}; {_number(missing)} rows unaccounted for", "words bad")
-    return [_Cell(name), *(_Cell(_number(entry.get(part))) for part in _LEDGER), words]
+        words.append(f"{_number(missing)} rows unaccounted for")
+    last = _Cell(", ".join(words) or _DASH, "words bad" if missing else "words")
+    return [_Cell(name), *(_Cell(_number(entry.get(part))) for part in _LEDGER), last]
 
 
 def _ranking(report: Mapping[str, Any]) -> str:
@@ -153,12 +156,14 @@ def _best(values: Iterable[float | None]) -> float | None:
 def _ranking_cell(figure: Any, best: float | None, ours: bool) -> _Cell:
     leads = best is not None and plots.mean_of(figure) == best
     looks = [look for look, holds in (("ours", ours), ("best", leads)) if holds]
-    return _Cell(_interval(figure) + f" {_STAR}" * leads, " ".join(looks))
+    shown = _number(plots.mean_of(figure)) + f" {_STAR}" * leads
+    return _Cell(shown, " ".join(looks), _interval(figure))
 
 
 def _differences(differences: Mapping[str, Any], k: int) -> str:
     rows = [
-        [_Cell(name), _Cell(_interval(entry)), _Cell(_verdict(entry))] for name, entry in differences.items()
+        [_Cell(name), _Cell(_number(entry["mean"]), note=_interval(entry)), _Cell(_verdict(entry))]
+        for name, entry in differences.items()
     ]
     caption = f"NDCG@{k} of {plots.OURS} minus that of the other system, paired by user [95 % interval]"
     return _table(caption, ("against", "difference", "reading"), rows) if rows else ""
@@ -241,23 +246,24 @@ def _number(value: float | None) -> str:
 
 
 def _interval(figure: Any) -> str:
+    """Writes the interval of a figure, "" if it has none."""
     ends = [figure.get("low"), figure.get("high")] if isinstance(figure, Mapping) else [None]
-    shown = _number(plots.mean_of(figure))
-    return shown if None in ends else f"{shown} [{', '.join(map(_number, ends))}]"
+    return "" if None in ends else f"[{', '.join(map(_number, ends))}]"
 
 
 def _section(title: str, *parts: str) -> str:
     return "\n".join(["<section>", _text("h2", title), *(part for part in parts if part), "</section>"])
 
 
-def _text(tag: str, text: str, look: str = "") -> str:
+def _text(tag: str, text: str, look: str = "", note: str = "") -> str:
     style = f' class="{escape(look)}"' if look else ""
-    return f"<{tag}{style}>{escape(text)}</{tag}>"
+    below = f" <small>{escape(note)}</small>" if note else ""
+    return f"<{tag}{style}>{escape(text)}{below}</{tag}>"
 
 
 def _table(caption: str, heads: Iterable[str], rows: Sequence[Sequence[_Cell]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    lines = ("".join(_text("td", cell.text, cell.look) for cell in row) for row in rows)
+    head = "".join(_text("th", name, "words" * (name == "reasons")) for name in heads)
+    lines = ("".join(_text("td", cell.text, cell.look, cell.note) for cell in row) for row in rows)
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     inside = f"{_text('caption', caption)}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
     return f'<div class="wide"><table>{inside}</table></div>'

@@ -131,7 +131,7 @@ def reliability_curve(bins: Sequence[Mapping[str, Any]]) -> str:
     above.plot([0, 1], [0, 1], color=_RULE, linestyle="--", label="perfect")
     said, came = [entry["prediction"] for entry in full], [entry["label"] for entry in full]
     above.plot(said, came, color=_OURS, marker="o", markersize=4, label="model")
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that came true")
+    above.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that came true")
     above.legend(loc="upper left")
     lows, counts = [entry["low"] for entry in full], [entry["count"] for entry in full]
     widths = [entry["high"] - entry["low"] for entry in full]

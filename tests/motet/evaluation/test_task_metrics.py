@@ -28,7 +28,7 @@ def test_binary_by_hand() -> None:
 
 def test_regression_by_hand() -> None:
     # errors 1, -2, 2: RMSE = sqrt((1 + 4 + 4) / 3) = sqrt 3, MAE = 5/3
-    assert regression_metrics([3.0, 4.0, 1.0], [4.0, 2.0, 3.0]) == pytest.approx(
+    assert regression_metrics([3.0, 4.0, -1.0], [4.0, 2.0, 1.0]) == pytest.approx(
         {"rmse": sqrt(3), "mae": 5 / 3, "rows": 3}
     )
 

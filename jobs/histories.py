@@ -1,0 +1,123 @@
+"""What later stages read of the prepared histories and embedded texts, shard by shard."""
+
+import json
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.embed import load_vectors
+from jobs.tables import over_files
+from motet.data.features import FeatureSpec
+from motet.data.parquet import read_parquet
+from motet.data.split import TRAIN
+from motet.encoders.cache import VectorCache, text_keys
+from motet.encoders.whitening import Whitening
+from motet.errors import DataError
+from motet.model.io import LabelScale
+from motet.model.items import ItemInputs, pad_slots
+from motet.model.recommender import Shapes
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts per item and the scale of each label, over the training part."""
+
+    counts_I: np.ndarray
+    scales: dict[str, LabelScale]
+
+
+def train_statistics(prepared: Path, items: int) -> Statistics:
+    """Gather the statistics over all shards (Ray Data)."""
+    files = sorted((prepared / "histories").glob("*.parquet"))
+    counts_I = np.zeros(items, np.int64)
+    sums: dict[str, np.ndarray] = {}
+    for row in over_files(files, partial(_shard_statistics, items=items)):
+        counts_I += np.frombuffer(row["counts"], np.int64)
+        for name, moments in json.loads(row["labels"]).items():
+            sums[name] = sums.get(name, np.zeros(3)) + np.array(moments)
+    return Statistics(counts_I, {name: _scale(moments) for name, moments in sums.items()})
+
+
+def _scale(moments: np.ndarray) -> LabelScale:
+    count, total, squares = moments
+    mean = total / max(count, 1)
+    return LabelScale(float(mean), float(np.sqrt(max(squares / max(count, 1) - mean**2, 0.0))) or 1.0)
+
+
+def _shard_statistics(table: pa.Table, items: int) -> pa.Table:
+    train_N = flat(table, "parts") == TRAIN
+    counts_I = np.bincount(flat(table, "items")[train_N], minlength=items).astype(np.int64)
+    labels = {}
+    for name in table.column_names:
+        if name.startswith("label:"):
+            values_N = flat(table, name)[train_N].astype(np.float64)
+            known_N = values_N[~np.isnan(values_N)]
+            labels[name.removeprefix("label:")] = [len(known_N), float(known_N.sum()), float((known_N**2).sum())]
+    return pa.table({"counts": [counts_I.tobytes()], "labels": [json.dumps(labels)]})
+
+
+def flat(table: pa.Table, name: str) -> np.ndarray:
+    """Return the values of a list column one after another; null values as NaN."""
+    return np.asarray(table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False))
+
+
+def log_counts(counts_I: np.ndarray) -> np.ndarray:
+    """Return log(1 + count) scaled to [0, 1], float32."""
+    logs_I = np.log1p(counts_I.astype(np.float64))
+    return np.asarray(logs_I / max(float(logs_I.max()), 1.0), np.float32)
+
+
+def item_inputs(prepared: Path, embedded: Path, counts_I: np.ndarray) -> ItemInputs:
+    """Return what the item tower reads of the whole catalogue, by place."""
+    table = read_parquet(prepared / "items", ["place", "slots", "numbers"])
+    keys, vectors_KX = load_vectors(embedded / "items")
+    places_K = np.array(keys, np.int64)
+    if sorted(places_K.tolist()) != list(range(table.num_rows)):
+        raise DataError(f"{embedded} does not hold one vector per item; run the embed stage again")
+    text_IX = np.zeros_like(vectors_KX)
+    text_IX[places_K] = Whitening.load(embedded / "whitening.safetensors").apply(vectors_KX)
+    numbers_IM = np.asarray(table.column("numbers").to_pylist(), np.float32).reshape(table.num_rows, -1)
+    return ItemInputs(text_IX, pad_slots(table.column("slots").to_pylist()), numbers_IM, log_counts(counts_I))
+
+
+def shapes(prepared: Path, inputs: ItemInputs) -> Shapes:
+    """Return the sizes of the network."""
+    fitted = json.loads((prepared / "features.json").read_text())
+    items, users = (FeatureSpec.model_validate(fitted[name]) for name in ("items", "users"))
+    text = inputs.text_IX.shape[1]
+    return Shapes(len(inputs), text, items.slots, len(items.numbers), text, users.slots, len(users.numbers))
+
+
+@dataclass(frozen=True)
+class UserTexts:
+    """Whitened vectors of users' texts, from the cache of the encoder (opened once per process)."""
+
+    cache: str
+    embedded: str
+    dim: int
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """Return [len(texts), dim].
+
+        Raises:
+            DataError: if a text was never encoded.
+        """
+        cache, whitening = _open_texts(self.cache, self.embedded, self.dim)
+        vectors_UX, found_U = cache.get(text_keys(texts))
+        if not found_U.all():
+            raise DataError(f"{self.cache} lacks {int((~found_U).sum())} texts; run the embed stage again")
+        return whitening.apply(vectors_UX)
+
+
+@cache
+def _open_texts(cache_folder: str, embedded: str, dim: int) -> tuple[VectorCache, Whitening]:
+    return VectorCache(Path(cache_folder), dim), Whitening.load(Path(embedded) / "whitening.safetensors")
+
+
+def shards_of(prepared: Path) -> list[dict[str, str]]:
+    """Return one row per shard with the paths of its histories and users, which hold the same people."""
+    names = [path.name for path in sorted((prepared / "histories").glob("*.parquet"))]
+    return [{"histories": str(prepared / "histories" / n), "users": str(prepared / "users" / n)} for n in names]

@@ -1,0 +1,45 @@
+"""Which items the softmax of the retrieval loss runs over.
+
+Without negatives in the recipe: the whole catalogue. With N: the targets of the batch and N uniform items, each
+logit lowered by the log of how often the item was to be expected among the candidates (logQ correction,
+Bengio and Senecal 2008; Yi et al., RecSys 2019), so that the popular are not punished for being drawn more.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Items [C] of a softmax, the correction of each logit [C], and each target's column [N]."""
+
+    items_C: Tensor
+    correction_C: Tensor
+    target_N: Tensor
+
+
+def whole_catalogue(targets_N: Tensor, items: int) -> Candidates:
+    """Return all items: no sampling, no correction."""
+    every_C = torch.arange(items, device=targets_N.device)
+    return Candidates(every_C, torch.zeros(items, device=targets_N.device), targets_N)
+
+
+def sampled_candidates(
+    targets_N: Tensor, counts_I: Tensor, negatives: int, generator: torch.Generator | None = None
+) -> Candidates:
+    """Return the batch's targets and uniform negatives, each item once.
+
+    Args:
+        targets_N: the next items, N at least 1.
+        counts_I: how often each item occurs in training.
+        negatives: uniform draws, with replacement.
+        generator: source of the draws, on the CPU.
+    """
+    items = len(counts_I)
+    drawn = torch.randint(items, (negatives,), generator=generator).to(targets_N.device)
+    items_C, place = torch.unique(torch.cat([targets_N, drawn]), return_inverse=True)
+    share_C = counts_I[items_C] / counts_I.sum().clamp(min=1)
+    expected_C = len(targets_N) * share_C + negatives / items
+    return Candidates(items_C, expected_C.clamp(min=1e-9).log(), place[: len(targets_N)])

@@ -1,0 +1,73 @@
+"""A checkpoint is a folder: model and optimiser as safetensors, the rest as JSON, a manifest last.
+
+Nothing in it unpickles. A folder whose manifest does not hold is not a checkpoint.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from motet.errors import TrainingError
+from motet.model.io import ModelCard, save_model
+from motet.model.recommender import Recommender
+from motet.storage import MANIFEST, manifest_problems, read_json, read_manifest, write_file_atomic, write_json, write_manifest
+
+
+def save_checkpoint(
+    folder: Path, model: Recommender, card: ModelCard, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Write a checkpoint.
+
+    Args:
+        folder: an empty folder.
+        model: the network.
+        card: its card.
+        optimizer: AdamW.
+        state: epoch, step, best metric and the like, as JSON types.
+    """
+    save_model(folder, model, card)
+    tensors = {
+        f"{place}.{name}": value.detach().cpu().contiguous()
+        for place, entry in optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+    }
+    write_file_atomic(folder / "optimizer.safetensors", lambda target: save_file(tensors, target))
+    write_json(folder / "state.json", state)
+    write_manifest(folder, {"kind": "checkpoint", "epoch": state["epoch"]})
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether the folder holds a checkpoint whose every byte is as it was written."""
+    return (folder / MANIFEST).is_file() and not manifest_problems(folder, read_manifest(folder))
+
+
+def load_checkpoint(folder: Path, model: Recommender, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Load model and optimiser in place and return the state.
+
+    Raises:
+        TrainingError: if the folder is damaged or belongs to another network.
+    """
+    problems = manifest_problems(folder, read_manifest(folder))
+    if problems:
+        raise TrainingError(f"checkpoint {folder}: {problems[0]}; delete it, the one before is used")
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        raise TrainingError(f"checkpoint {folder} is of another network; delete it and train anew") from error
+    entries: dict[int, dict[str, Any]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        place, _, name = key.partition(".")
+        entries.setdefault(int(place), {})[name] = value
+    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+    state = read_json(folder / "state.json")
+    assert isinstance(state, dict)
+    return state
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """Return the whole checkpoint of the highest epoch below a folder, or None."""
+    found = [path.parent for path in folder.rglob(MANIFEST) if (path.parent / "state.json").is_file()]
+    whole = [path for path in found if is_whole(path)]
+    return max(whole, key=lambda path: int(read_json(path / "state.json")["epoch"]), default=None)

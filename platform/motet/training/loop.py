@@ -1,0 +1,194 @@
+"""The training loop: plain torch, one process or many.
+
+    for each epoch: steps (loss -> weights -> backward -> clip -> AdamW) -> validate -> report -> stop early?
+
+All workers take the same number of steps: one that has run out of rows goes on with weight zero until all have.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from motet.errors import TrainingError
+from motet.losses.balance import Balancer
+from motet.recipe import Recipe
+from motet.training.batches import Batch
+from motet.training.distributed import sum_over_workers, world
+from motet.training.step import TrainStep
+from motet.training.validation import validate
+
+
+@dataclass
+class Epoch:
+    """What one epoch did; `metrics()` is what is reported."""
+
+    number: int
+    seconds: float
+    losses: dict[str, float]
+    weights: dict[str, float]
+    validation: dict[str, float]
+    rows: int
+    best: bool = False
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the epoch as one flat row of JSON types."""
+        return {
+            "epoch": self.number,
+            "seconds": round(self.seconds, 3),
+            "rows": self.rows,
+            "loss": sum(self.losses.values()),
+            "losses": self.losses,
+            "weights": self.weights,
+            "validation": self.validation,
+            "best": self.best,
+        }
+
+
+@dataclass
+class Progress:
+    """Where a run stands; kept in checkpoints."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    since_best: int = 0
+    balance: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+        step: model and catalogue on `device`.
+        recipe: the recipe.
+        device: CPU or GPU.
+        steps_per_epoch: expected steps, for the schedule of the learning rate.
+    """
+
+    def __init__(self, step: TrainStep, recipe: Recipe, device: torch.device, steps_per_epoch: int) -> None:
+        self.step_module, self.recipe, self.device = step, recipe, device
+        self.settings = recipe.train
+        self.module: nn.Module = step
+        if world()[1] > 1:
+            devices = [device] if device.type == "cuda" else None
+            self.module = nn.parallel.DistributedDataParallel(step, device_ids=devices)
+        self.optimizer = torch.optim.AdamW(
+            step.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        self.balancer = Balancer(recipe.model.balance, step.tasks)
+        self.progress = Progress()
+        self.total_steps = max(1, steps_per_epoch * self.settings.epochs)
+
+    def restore(self, progress: Progress) -> None:
+        """Go on from a checkpoint's progress (model and optimiser are loaded already)."""
+        self.progress = progress
+        self.balancer.load(progress.balance)
+
+    def run(
+        self,
+        train: Callable[[int], Iterable[Batch]],
+        validation: Callable[[], Iterable[Batch]],
+        report: Callable[[Epoch], None],
+    ) -> None:
+        """Train until the epochs are over or the validation metric has not improved for `patience` epochs.
+
+        Args:
+            train: gives an epoch's batches of this worker.
+            validation: gives the validation batches of this worker.
+            report: is called on every worker after each epoch.
+        """
+        while self.progress.epoch < self.settings.epochs and self.progress.since_best < self.settings.patience:
+            start = time.monotonic()
+            losses, weights, rows = self._epoch(train(self.progress.epoch))
+            metrics = validate(self.step_module, validation(), self.device)
+            self.progress.epoch += 1
+            self.progress.balance = self.balancer.state()
+            epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows)
+            epoch.best = self._note_best(metrics)
+            report(epoch)
+
+    def _note_best(self, metrics: dict[str, float]) -> bool:
+        name = self.settings.select_by
+        if name not in metrics:
+            raise TrainingError(
+                f"train.select_by = {name!r} has no value: validation gave {sorted(metrics)}; "
+                "choose one of these, or enlarge data.split.validation"
+            )
+        value, best = metrics[name], self.progress.best
+        better = best is None or (value > best if self.recipe.selection_larger_is_better else value < best)
+        self.progress.best = value if better else best
+        self.progress.since_best = 0 if better else self.progress.since_best + 1
+        return better
+
+    def _epoch(self, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float], int]:
+        self.module.train()
+        names = [task.name for task in self.step_module.tasks]
+        sums_T, counts_T, weights_T = torch.zeros(len(names)), torch.zeros(len(names)), torch.zeros(len(names))
+        steps, last = 0, None
+        iterator = iter(batches)
+        while True:
+            batch = next(iterator, None)
+            busy = sum_over_workers(torch.tensor([float(batch is not None)], device=self.device))
+            if busy.item() == 0:
+                break
+            last = batch.to(self.device) if batch is not None else last
+            if last is None:
+                raise TrainingError("a worker has no training row at all; lower train.workers or add data")
+            sums, counts, weights = self._step(last, idle=batch is None)
+            sums_T, counts_T, weights_T = sums_T + sums, counts_T + counts, weights_T + weights
+            steps += 1
+        if steps == 0:
+            raise TrainingError("there is no training row; check data.split and the event log")
+        self.balancer.end_epoch()
+        mean_T = sums_T / counts_T.clamp(min=1)
+        losses = dict(zip(names, mean_T.tolist(), strict=True))
+        return losses, dict(zip(names, (weights_T / steps).tolist(), strict=True)), int(counts_T.max())
+
+    def _losses(self, batch: Batch, idle: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return local sums (with gradient), global sums and global counts, [T] each."""
+        with self._precision():
+            sums_T, counts_T = self.module(batch)
+        share = 0.0 if idle else 1.0
+        both = sum_over_workers(torch.stack([sums_T.detach(), counts_T.to(sums_T.dtype)]) * share)
+        return sums_T * share, both[0], both[1]
+
+    def _step(self, batch: Batch, idle: bool) -> tuple[Tensor, Tensor, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.progress.step)
+        local_T, sums_T, counts_T = self._losses(batch, idle)
+        global_T = sums_T / counts_T.clamp(min=1)
+        if not torch.isfinite(global_T).all():
+            bad = [t.name for t, x in zip(self.step_module.tasks, global_T, strict=True) if not math.isfinite(x)]
+            raise TrainingError(
+                f"the loss of task {bad[0]!r} is not finite at step {self.progress.step}; "
+                "lower train.learning_rate or clip its label by data.clean.outliers"
+            )
+        weights_T = self.balancer.weights(global_T.cpu()).to(self.device) * (counts_T > 0)
+        loss = (local_T / counts_T.clamp(min=1) * weights_T).sum() * world()[1]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        if self.balancer.needs_losses_after_step:
+            with torch.no_grad():
+                _, after_T, _ = self._losses(batch, idle)
+            self.balancer.after_step((after_T / counts_T.clamp(min=1)).cpu())
+        self.progress.step += 1
+        return sums_T.cpu(), counts_T.cpu(), weights_T.cpu()
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate at a step: linear warm-up, then a cosine down to a tenth."""
+        warmup = self.settings.warmup_steps
+        if step < warmup:
+            return self.settings.learning_rate * (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.total_steps - warmup))
+        return self.settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
