@@ -33,18 +33,20 @@ def train_statistics(prepared: Path, items: int) -> Statistics:
     """Gather the statistics over all shards (Ray Data)."""
     files = sorted((prepared / "histories").glob("*.parquet"))
     counts_I = np.zeros(items, np.int64)
-    sums: dict[str, np.ndarray] = {}
+    sums: dict[str, list[list[float]]] = {}
     for row in over_files(files, partial(_shard_statistics, items=items)):
         counts_I += np.frombuffer(row["counts"], np.int64)
         for name, moments in json.loads(row["labels"]).items():
-            sums[name] = sums.get(name, np.zeros(3)) + np.array(moments)
+            sums.setdefault(name, []).append(moments)
     return Statistics(counts_I, {name: _scale(moments) for name, moments in sums.items()})
 
 
-def _scale(moments: np.ndarray) -> LabelScale:
-    count, total, squares = moments
-    mean = total / max(count, 1)
-    return LabelScale(float(mean), float(np.sqrt(max(squares / max(count, 1) - mean**2, 0.0))) or 1.0)
+def _scale(parts: list[list[float]]) -> LabelScale:
+    counts, totals, squares, lows, highs = np.array(parts).T
+    count = max(counts.sum(), 1)
+    mean = totals.sum() / count
+    std = float(np.sqrt(max(squares.sum() / count - mean**2, 0.0))) or 1.0
+    return LabelScale(float(mean), std, float(lows.min()), float(highs.max()))
 
 
 def _shard_statistics(table: pa.Table, items: int) -> pa.Table:
@@ -55,7 +57,9 @@ def _shard_statistics(table: pa.Table, items: int) -> pa.Table:
         if name.startswith("label:"):
             values_N = flat(table, name)[train_N].astype(np.float64)
             known_N = values_N[~np.isnan(values_N)]
-            labels[name.removeprefix("label:")] = [len(known_N), float(known_N.sum()), float((known_N**2).sum())]
+            if len(known_N):
+                moments = [len(known_N), known_N.sum(), (known_N**2).sum(), known_N.min(), known_N.max()]
+                labels[name.removeprefix("label:")] = [float(value) for value in moments]
     return pa.table({"counts": [counts_I.tobytes()], "labels": [json.dumps(labels)]})
 
 

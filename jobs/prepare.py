@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.stages import Result, Run, code_version, run_stage, say
-from jobs.tables import by_shard, over_files, read_checked
+from jobs.tables import ShardKey, by_shard, over_files, read_checked
 from motet.data import contracts
 from motet.data.cleaning import merge_entities, merge_interactions, natural_order, split_bad
 from motet.data.entities import encode_items, join_text, text_columns
@@ -28,7 +28,6 @@ from motet.data.histories import (
     assign_parts,
     build_histories,
     label_columns,
-    liked_texts,
     places,
     profile_vector,
     profile_weights,
@@ -117,8 +116,8 @@ def _clean_entities(
     """Write `clean-<name>/` and the quarantine of a table; return its ledger."""
     data = recipe.data
     check = partial(contracts.check_entities, spec=entity, clean=data.clean, text_required=text_required)
-    dataset, _ = read_checked(entity, entity.columns, data.batch_rows, check)
-    ledger = _total(by_shard(dataset, "id", shards, partial(_finish_entities, folder=folder, name=name)))
+    dataset = read_checked(entity, entity.columns, data.batch_rows, check)
+    ledger = _total(by_shard(dataset, ShardKey("id", shards), partial(_finish_entities, folder=folder, name=name)))
     ledger.check(name)
     if ledger.read == 0:
         raise DataError(f"{entity.path} has no rows; the table of {name} needs at least one")
@@ -183,7 +182,7 @@ def _fit_values(recipe: Recipe) -> dict[str, Any]:
     clips = data.clean.outliers != (0.0, 1.0) and bool(numbers)
     if data.split.kind != "time" and not clips:
         return {"values": {}, "boundaries": None}
-    dataset, _ = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
+    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
     sampled = dataset.map_batches(
         partial(_sample, columns=["timestamp", *numbers]), batch_format="pyarrow", batch_size=data.batch_rows
     )
@@ -224,9 +223,9 @@ def _checker(recipe: Recipe) -> Callable[[pa.Table], pa.Table]:
 
 def _clean_interactions(folder: Path, recipe: Recipe, shards: int) -> tuple[Ledger, Counter[str]]:
     data = recipe.data
-    dataset, _ = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
+    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
     finish = FinishUsers(str(folder), recipe)
-    rows = by_shard(dataset, "user", shards, finish)
+    rows = by_shard(dataset, ShardKey("user", shards), finish)
     ledger = _total(rows)
     ledger.check("interactions")
     if ledger.read == 0:
@@ -290,14 +289,12 @@ class FinishUsers:
             seen = set(ids)
             ids += [one for one in known.column("id").to_pylist() if one not in seen]
         features, texts = _attributes(ids, known, settings, spec)
-        profiles, likes = _profiles(histories, catalogue, self.recipe)
-        blank = np.zeros(catalogue.dense.shape[1], np.float32)
+        profiles = _profiles(histories, catalogue, self.recipe)
+        blank = np.zeros(catalogue.content.shape[1], np.float32)
         profiles += [blank] * (len(ids) - len(profiles))
-        likes += [[]] * (len(ids) - len(likes))
-        texts = [_with_likes(text, liked) for text, liked in zip(texts, likes, strict=True)]
         events = pc.list_value_length(histories.column("items")).to_pylist()
         events += [0] * (len(ids) - len(events))
-        columns = {"user": pa.array(ids, pa.string()), "text": pa.array(texts, pa.string())}
+        columns = {"user": pa.array(ids, pa.string()), "text": pa.array([text or "" for text in texts], pa.string())}
         columns |= {"slots": features.column("slots"), "numbers": features.column("numbers")}
         columns["profile"] = pa.array(profiles, pa.list_(pa.float32()))
         columns["events"] = pa.array(events, pa.int32())
@@ -317,23 +314,15 @@ def _attributes(
     return spec.apply(rows.select(wanted)), join_text(rows, settings.text).to_pylist()
 
 
-def _with_likes(text: str | None, liked: list[str]) -> str:
-    parts = [text] if text else []
-    return "; ".join([*parts, f"likes: {', '.join(liked)}"] if liked else parts)
-
-
-def _profiles(
-    histories: pa.Table, catalogue: "Catalogue", recipe: Recipe
-) -> tuple[list[np.ndarray], list[list[str]]]:
-    settings, profiles, likes = recipe.data.profile, [], []
-    liked_column = recipe.liked_label
+def _profiles(histories: pa.Table, catalogue: "Catalogue", recipe: Recipe) -> list[np.ndarray]:
+    """Return the attribute part of each user's profile, over all their events; training never reads it."""
+    profiles = []
     for row in histories.to_pylist():
         items_S = np.asarray(row["items"], np.int64)
-        liked_S = np.asarray(row[liked_column], np.float64) if liked_column else np.full(len(items_S), np.nan)
-        weights_S = profile_weights(np.asarray(row["timestamps"]), liked_S, settings)
-        profiles.append(profile_vector(weights_S, catalogue.dense[items_S]))
-        likes.append(liked_texts(weights_S, items_S, catalogue.titles, settings.liked_texts))
-    return profiles, likes
+        liked = row[recipe.liked_label] if recipe.liked_label else [None] * len(items_S)
+        weights_S = profile_weights(np.asarray(row["timestamps"]), np.array(liked, np.float64), recipe.data.profile)
+        profiles.append(profile_vector(weights_S, catalogue.content[items_S]))
+    return profiles
 
 
 def _clip(table: pa.Table, values: dict[str, list[float]]) -> pa.Table:
@@ -357,17 +346,16 @@ class Catalogue:
     """What a shard needs to know of the items."""
 
     ids: pa.Array
-    titles: list[str]
-    dense: np.ndarray
+    content: np.ndarray
     fitted: dict[str, Any]
 
 
 @cache
 def _catalogue(folder: str) -> Catalogue:
     """Load the encoded items once per worker process."""
-    table = read_parquet(Path(folder) / "items", ["item", "title", "slots", "numbers"])
+    table = read_parquet(Path(folder) / "items", ["item", "slots", "numbers"])
     fitted = json.loads((Path(folder) / "features.json").read_text())
     spec = FeatureSpec.model_validate(fitted["items"])
     numbers_NM = np.asarray(table.column("numbers").to_pylist(), np.float32).reshape(table.num_rows, -1)
-    dense = spec.dense(table.column("slots").to_pylist(), numbers_NM)
-    return Catalogue(table.column("item").combine_chunks(), table.column("title").to_pylist(), dense, fitted)
+    content = spec.unit_rows(table.column("slots").to_pylist(), numbers_NM)
+    return Catalogue(table.column("item").combine_chunks(), content, fitted)

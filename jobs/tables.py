@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,20 +14,30 @@ import ray
 from motet.data.hashing import shard_of
 from motet.data.reading import COUNT, Split, list_splits, read_split
 from motet.data_settings import Table
-from motet.storage import open_filesystem
 
 Shard = Callable[[int, pa.Table], pa.Table]
 
 
+class Assign(Protocol):
+    """Puts `_shard` (int32, 0..shards-1) on rows."""
+
+    @property
+    def shards(self) -> int:
+        """How many shards."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Append `_shard`."""
+
+
 def read_checked(
     table: Table, columns: tuple[str, ...], batch_rows: int, check: Callable[[pa.Table], pa.Table]
-) -> tuple[ray.data.Dataset, int]:
-    """Return a dataset of checked rows (with the `#count` rows) and an estimate of how many there are."""
+) -> ray.data.Dataset:
+    """Return a dataset of checked rows, with the `#count` rows."""
     splits = list_splits(table)
     rows = [{"split": number} for number in range(len(splits))]
     dataset = ray.data.from_items(rows, override_num_blocks=len(splits))
     read = partial(_read, splits=splits, columns=columns, batch_rows=batch_rows, check=check)
-    return dataset.map_batches(read, batch_size=1, batch_format="pyarrow"), _estimate_rows(splits)
+    return dataset.map_batches(read, batch_size=1, batch_format="pyarrow")
 
 
 def _read(
@@ -40,15 +50,6 @@ def _read(
     for number in batch.column("split").to_pylist():
         for table in read_split(splits[number], columns, batch_rows):
             yield check(table)
-
-
-def _estimate_rows(splits: list[Split]) -> int:
-    """Return rows by the files' sizes at 16 bytes a row: enough to choose the number of shards."""
-    total = 0
-    for path in {split.path for split in splits}:
-        filesystem, inner = open_filesystem(path)
-        total += filesystem.get_file_info(inner).size // 16 + 1
-    return total
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,19 @@ class ShardKey:
         return pa.concat_tables([table, extra.append_column("_shard", pa.array(np.arange(self.shards, dtype=np.int32)))])
 
 
-def by_shard(dataset: ray.data.Dataset, key: str, shards: int, finish: Shard) -> list[dict[str, Any]]:
-    """Bring all rows of a key together, call `finish(shard, rows)` once a shard, return its small rows.
+def by_shard(dataset: ray.data.Dataset, assign: Assign, finish: Shard) -> list[dict[str, Any]]:
+    """Bring all rows of a shard together, call `finish(shard, rows)` once a shard, return its small rows.
 
     The rows move between Ray's workers only; the driver sees what `finish` returns.
     """
-    if shards == 1:
-        done = dataset.repartition(1).map_batches(partial(_finish_one, finish=finish), batch_size=None, batch_format="pyarrow")
+    if assign.shards == 1:
+        done = dataset.repartition(1).map_batches(
+            partial(_finish_one, finish=finish), batch_size=None, batch_format="pyarrow"
+        )
     else:
-        keyed = dataset.map_batches(ShardKey(key, shards), batch_format="pyarrow")
-        groups = keyed.groupby("_shard", num_partitions=min(shards, 64))
+        groups = dataset.map_batches(assign, batch_format="pyarrow").groupby(
+            "_shard", num_partitions=min(assign.shards, 64)
+        )
         done = groups.map_groups(partial(_finish_group, finish=finish), batch_format="pyarrow")
     return list(done.iter_rows())
 
@@ -92,6 +96,18 @@ def _finish_one(table: pa.Table, finish: Shard) -> pa.Table:
 
 def _finish_group(table: pa.Table, finish: Shard) -> pa.Table:
     return finish(int(table.column("_shard")[0].as_py()), table.drop_columns(["_shard"]))
+
+
+@dataclass(frozen=True)
+class NumberKey:
+    """Puts `_shard` on rows by a whole number modulo the shards."""
+
+    key: str
+    shards: int
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Append `_shard`."""
+        return table.append_column("_shard", pa.array((table.column(self.key).to_numpy() % self.shards).astype(np.int32)))
 
 
 def over_files(files: list[Path], work: Callable[[pa.Table], pa.Table]) -> list[dict[str, Any]]:

@@ -162,8 +162,6 @@ class Profile(Section):
     """Age at which an event counts half."""
     unknown_weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of an event whose liking is unknown (liked: 1, disliked: 0)."""
-    liked_texts: int = Field(default=5, ge=0, le=50)
-    """How many titles of liked items join the user's text."""
 
 
 class DataSettings(Section):

@@ -60,7 +60,7 @@ class FeatureSpec(BaseModel):
 
     @property
     def width(self) -> int:
-        """Width of `dense` rows: all slots but padding, then the numbers."""
+        """Width of `unit_rows`: all slots but padding, then the numbers."""
         return self.slots - 1 + len(self.numbers)
 
     def apply(self, table: pa.Table) -> pa.Table:
@@ -101,14 +101,15 @@ class FeatureSpec(BaseModel):
             names += [f"{feature.name}=?", *(f"{feature.name}={value}" for value in feature.vocabulary)]
         return names
 
-    def dense(self, slots: Sequence[Sequence[int]], numbers_NM: np.ndarray) -> np.ndarray:
-        """Return float32 rows of `width`: each row's slots as a multi-hot of sum 1, then its numbers."""
+    def unit_rows(self, slots: Sequence[Sequence[int]], numbers_NM: np.ndarray) -> np.ndarray:
+        """Return float32 rows of `width` and unit length: a multi-hot of the slots with sum 1, then the numbers."""
         dense_NW = np.zeros((len(slots), self.width), np.float32)
         for row, ids in enumerate(slots):
             if len(ids):
                 dense_NW[row, np.asarray(ids, np.int64) - 1] = 1.0 / len(ids)
         dense_NW[:, self.slots - 1 :] = numbers_NM
-        return dense_NW
+        norms_N1 = np.linalg.norm(dense_NW, axis=1, keepdims=True)
+        return np.asarray(dense_NW / np.maximum(norms_N1, 1e-12), np.float32)
 
 
 def _list_array(values_NM: np.ndarray) -> pa.Array:

@@ -87,9 +87,3 @@ def profile_vector(weights_S: np.ndarray, features_SW: np.ndarray) -> np.ndarray
     if total <= 0:
         return np.zeros(features_SW.shape[1], np.float32)
     return np.asarray(weights_S @ features_SW / total, np.float32)
-
-
-def liked_texts(weights_S: np.ndarray, items_S: np.ndarray, titles: Sequence[str], count: int) -> list[str]:
-    """Return the titles of the `count` items of most weight, latest first among equals."""
-    order = np.argsort(-weights_S[::-1], kind="stable")[:count]
-    return [titles[items_S[::-1][place]] for place in order if weights_S[::-1][place] > 0]

@@ -16,10 +16,12 @@ from motet.task import Task
 
 @dataclass(frozen=True)
 class LabelScale:
-    """Mean and standard deviation of a regression label over the training rows."""
+    """Mean, standard deviation and range of a label over the training rows."""
 
     mean: float
     std: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""evaluate: the three steps of serving over all held-out users (Ray Data), beside each source alone; the report."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from jobs.index import held_out_rows, load_recommender, users_with
+from jobs.stages import Result, Run, code_version, run_stage
+from jobs.train import read_metrics
+from motet.data.parquet import read_parquet
+from motet.data.split import TEST
+from motet.errors import EvaluationError
+from motet.evaluation.offline import OURS, PROTOCOLS
+from motet.evaluation.ranking_metrics import METRICS, bootstrap_interval, coverage, diversity, novelty, paired_bootstrap
+from motet.evaluation.report import write_report
+from motet.evaluation.task_metrics import binary_metrics, regression_metrics, reliability
+from motet.recipe import Recipe
+from motet.storage import read_json
+
+CODE = ("platform/motet/evaluation", "platform/motet/recommend.py", "jobs/evaluate.py")
+_USERS_PER_TASK = 500
+_LISTS_FOR_DIVERSITY = 2_000
+
+
+def evaluate(run: Run, prepared: Result, trained: Result, draft: Result) -> Result:
+    """Run the stage."""
+    inputs = {
+        "evaluate": run.recipe.evaluate.model_dump(mode="json"),
+        "draft": draft.id,
+        "code": code_version(*CODE),
+    }
+    work = partial(_work, run=run, prepared=prepared, trained=trained, draft=draft)
+    return run_stage(run, "evaluate", "reports", inputs, work)
+
+
+def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Result) -> dict[str, Any]:
+    recipe = run.recipe
+    users = users_with(prepared.folder, TEST, recipe)
+    rows = _score(draft.folder, prepared.folder, users)
+    ranked = [row for row in rows if row["metrics"]]
+    if not ranked:
+        raise EvaluationError(
+            "evaluate: no user of the test part has a target that is new to them; enlarge data.split.test or see evaluate.target"
+        )
+    items = read_parquet(draft.folder / "items.parquet")
+    report = {
+        "recipe": recipe.name,
+        "protocol": _protocol(recipe),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ledger": read_json(prepared.folder / "ledger.json"),
+        "counts": {
+            "users": prepared.summary["users"],
+            "items": items.num_rows,
+            "interactions": prepared.summary["interactions"],
+            "evaluated_users": len(ranked),
+        },
+        "ranking": _ranking(ranked, items, recipe),
+        "tasks": {task.name: _task(task.kind, task.name, rows) for task in recipe.scored_tasks},
+        "training": read_metrics(trained.folder),
+        "index": {
+            "kind": draft.summary["kind"],
+            "recall@100": draft.summary["recall"],
+            "floor": recipe.index.recall_floor,
+        },
+        "stages": dict(run.seconds),
+    }
+    write_report(folder, report)
+    ours = report["ranking"]["systems"]
+    shown = ", ".join(f"{name} {ours[name]['ndcg']['mean']:.4f}" for name in ours)
+    line = f"{len(ranked):,} users, NDCG@{recipe.evaluate.k}: {shown}"
+    return {"line": line, "users": len(ranked), "ndcg": ours[OURS]["ndcg"]["mean"]}
+
+
+def _protocol(recipe: Recipe) -> str:
+    target = recipe.evaluate.target
+    return f"{PROTOCOLS[recipe.data.split.kind]} Targets: {f'positives of {target}' if target else 'any event'}."
+
+
+def _score(draft: Path, prepared: Path, users: list[str]) -> list[dict[str, Any]]:
+    chunks = [{"users": users[start : start + _USERS_PER_TASK]} for start in range(0, len(users), _USERS_PER_TASK)]
+    dataset = ray.data.from_items(chunks, override_num_blocks=max(1, len(chunks)))
+    score = partial(_score_chunk, draft=str(draft), prepared=str(prepared))
+    rows = dataset.map_batches(score, batch_size=1, batch_format="pyarrow").iter_rows()
+    return [json.loads(row["row"]) for row in rows]
+
+
+def _score_chunk(batch: pa.Table, draft: str, prepared: str) -> pa.Table:
+    from motet.evaluation.offline import evaluate_users
+
+    recommender = load_recommender(draft)
+    liked = recommender.retriever.recipe.liked_label
+    rows = []
+    for users in batch.column("users").to_pylist():
+        rows += evaluate_users(recommender, held_out_rows(prepared, users, TEST, liked))
+    return pa.table({"row": [json.dumps(row) for row in rows]})
+
+
+def _ranking(rows: list[dict[str, Any]], items: pa.Table, recipe: Recipe) -> dict[str, Any]:
+    counts_I = items.column("count").to_numpy()
+    attributes = _attributes(items)
+    systems, ndcg = {}, {}
+    for name in rows[0]["lists"]:
+        lists = [row["lists"][name] for row in rows]
+        values = {metric: np.array([row["metrics"][name][metric] for row in rows]) for metric in METRICS}
+        ndcg[name] = values["ndcg"]
+        few = lists[:_LISTS_FOR_DIVERSITY]
+        systems[name] = {metric: _interval(values[metric], recipe.seed) for metric in METRICS} | {
+            "coverage": coverage(lists, items.num_rows),
+            "diversity": _mean(diversity(one, attributes) for one in few),
+            "novelty": _mean(novelty(one, counts_I) for one in few),
+        }
+    names = [name for name in systems if name != OURS]
+    pairs = {name: paired_bootstrap(ndcg[OURS], ndcg[name], recipe.seed) for name in names}
+    differences = {name: dict(zip(("mean", "low", "high"), pair, strict=True)) for name, pair in pairs.items()}
+    return {"k": recipe.evaluate.k, "systems": systems, "differences": differences}
+
+
+def _attributes(items: pa.Table) -> list[frozenset[str]]:
+    columns = [name for name in items.column_names if name.startswith("attr:")]
+    rows = [items.column(name).to_pylist() for name in columns]
+    return [frozenset(value for column in rows for value in column[row] or []) for row in range(items.num_rows)]
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _interval(values_U: np.ndarray, seed: int) -> dict[str, float]:
+    low, high = bootstrap_interval(values_U, seed)
+    return {"mean": float(values_U.mean()), "low": low, "high": high}
+
+
+def _task(kind: str, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    pairs = np.array([pair for row in rows for pair in row["tasks"][name]], np.float64).reshape(-1, 2)
+    predictions_N, labels_N = pairs[:, 0], pairs[:, 1]
+    if kind == "regression":
+        return {"kind": kind, **regression_metrics(labels_N, predictions_N)}
+    return {"kind": kind, **binary_metrics(labels_N, predictions_N), "reliability": reliability(labels_N, predictions_N)}

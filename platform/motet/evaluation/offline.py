@@ -1,0 +1,78 @@
+"""Score held-out users with the three steps of serving, beside each source alone."""
+
+from typing import Any
+
+import numpy as np
+
+from motet.evaluation.held_out import HeldOut
+from motet.evaluation.ranking_metrics import EMPTY, rank_metrics
+from motet.recipe import Recipe
+from motet.recommend import Query, Recommender
+
+OURS = "motet"
+PROTOCOLS = {
+    "leave_one_out": (
+        "Leave one out: each user's last event is the test, the one before is validation; ties in time in a seeded "
+        "order; all items that the user has not met are ranked; other users' later events are known."
+    ),
+    "time": (
+        "Time: the latest events are the test, those before it validation; all items that the user has not met are "
+        "ranked; nothing of the test period is known."
+    ),
+}
+
+
+def target_rows(user: HeldOut, recipe: Recipe) -> np.ndarray:
+    """Return which held-out events are targets: all, or the positives of `evaluate.target`, that are not in the history."""
+    wanted_N = np.ones(len(user.targets_N), bool)
+    if recipe.evaluate.target is not None:
+        wanted_N = user.labels[recipe.evaluate.target] == 1
+    if recipe.data.interactions.repeats == "last":
+        wanted_N &= ~np.isin(user.targets_N, user.items_S)
+    return wanted_N
+
+
+def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[str, Any]]:
+    """Return one row per user: lists and metrics per system, task predictions and labels of the held-out events.
+
+    A system is `motet` (all steps) or a single source's own order. Users without a target get no lists.
+    """
+    embedder, recipe = recommender.embedder, recommender.retriever.recipe
+    states = embedder.states([user.person(embedder.people.find(user.user)) for user in users])
+    query = Query(
+        surface=recipe.evaluate.surface,
+        k=recipe.evaluate.k,
+        exclude_seen=recipe.data.interactions.repeats == "last",
+    )
+    rows = []
+    for user, state in zip(users, states, strict=True):
+        targets = set(user.targets_N[target_rows(user, recipe)].tolist())
+        lists = _lists(recommender, state, query) if targets else {}
+        metrics = {name: rank_metrics(places, targets, query.k) for name, places in lists.items()}
+        rows.append({"user": user.user, "lists": lists, "metrics": metrics, "tasks": _tasks(recommender, state, user)})
+    return rows
+
+
+def _lists(recommender: Recommender, state: Any, query: Query) -> dict[str, list[int]]:
+    retriever = recommender.retriever
+    candidates = retriever.run(state, query)
+    order, _, _ = recommender.reranker.order(state, candidates, query)
+    lists = {OURS: candidates.places_C[order].tolist()}
+    allowed_I = retriever.allowed(state, query)
+    for name, source in retriever.sources.items():
+        answer = source.ask(state)
+        places = answer.best(query.k, allowed_I)[0].tolist() if answer is not None else []
+        lists[name] = places + [EMPTY] * (query.k - len(places))
+    lists[OURS] += [EMPTY] * (query.k - len(lists[OURS]))
+    return lists
+
+
+def _tasks(recommender: Recommender, state: Any, user: HeldOut) -> dict[str, list[list[float]]]:
+    """Return {task: [[prediction, label], ...]} for the held-out events."""
+    reranker = recommender.reranker
+    pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
+    raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
+    return {
+        name: np.stack([reranker.calibrated(name, raw_NT[:, column]), user.labels[name]], 1).tolist()
+        for column, name in enumerate(reranker.model.scored)
+    }

@@ -1,0 +1,129 @@
+"""The users of a release: attributes, text vectors, histories; and people who are not in it.
+
+    users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from motet.data.features import FeatureSpec
+from motet.data.parquet import read_parquet
+from motet.encoders.whitening import Whitening
+from motet.model.items import pad_slots
+from motet.retrieval.state import Level
+from motet.storage import read_json
+
+UNKNOWN = 2
+
+
+@dataclass(frozen=True)
+class Person:
+    """One who asks."""
+
+    items_S: np.ndarray
+    liking_S: np.ndarray
+    timestamps_S: np.ndarray
+    text_X: np.ndarray
+    slots: tuple[int, ...]
+    numbers_M: np.ndarray
+    level: Level
+    profile_W: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Stored profile over item contents; empty if it must be computed from the history."""
+
+    def with_history(self, places_S: np.ndarray, level: Level, liking_S: np.ndarray | None = None) -> "Person":
+        """Return this person with another history; events count as of the same moment and of unknown liking."""
+        unknown_S = np.full(len(places_S), UNKNOWN, np.int8) if liking_S is None else liking_S
+        moments_S = np.zeros(len(places_S), np.int64)
+        return replace(self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none())
+
+    def with_text(self, text_X: np.ndarray) -> "Person":
+        """Return this person with the vector of a text as what they ask for."""
+        return replace(self, text_X=text_X, level="text")
+
+
+def _none() -> np.ndarray:
+    return np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class People:
+    """The user table and what an unknown person looks like."""
+
+    table: pa.Table
+    spec: FeatureSpec
+    whitening: Whitening
+
+    @classmethod
+    def load(cls, folder: Path) -> "People":
+        """Read users.parquet, features.json and the whitening of a bundle."""
+        spec = FeatureSpec.model_validate(read_json(folder / "features.json")["users"])
+        return cls(read_parquet(folder / "users.parquet"), spec, Whitening.load(folder / "whitening.safetensors"))
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row by user id."""
+        return {user: row for row, user in enumerate(self.table.column("user").to_pylist())}
+
+    @property
+    def text_dim(self) -> int:
+        """Width of text vectors."""
+        return len(self.whitening.mean_D)
+
+    @cached_property
+    def stranger(self) -> Person:
+        """Someone of whom nothing is known: the features of missing values, no text, no event."""
+        features = self.spec.apply(pa.table({"user": [""]}))
+        return Person(
+            items_S=np.zeros(0, np.int64),
+            liking_S=np.zeros(0, np.int8),
+            timestamps_S=np.zeros(0, np.int64),
+            text_X=np.zeros(self.text_dim, np.float32),
+            slots=tuple(features.column("slots")[0].as_py()),
+            numbers_M=np.array(features.column("numbers")[0].as_py(), np.float32),
+            level="popular",
+        )
+
+    def find(self, user: str | None) -> Person:
+        """Return what is stored of a user, or the stranger."""
+        row = self.rows.get(user) if user is not None else None
+        if row is None:
+            return self.stranger
+        stored = self.table.slice(row, 1).to_pylist()[0]
+        return Person(
+            items_S=np.array(stored["items"], np.int64),
+            liking_S=np.array(stored["liking"], np.int8),
+            timestamps_S=np.array(stored["timestamps"], np.int64),
+            text_X=np.array(stored["text"], np.float32),
+            slots=tuple(stored["slots"]),
+            numbers_M=np.array(stored["numbers"], np.float32),
+            level="known" if stored["items"] else "attributes",
+            profile_W=np.array(stored["profile"], np.float32),
+        )
+
+    def inputs(self, people: Sequence[Person], history: int) -> dict[str, np.ndarray]:
+        """Return the user tower's inputs for B people: text, slots, numbers, items, liking, valid."""
+        count = len(people)
+        items_BS, liking_BS = np.zeros((count, history), np.int64), np.full((count, history), UNKNOWN, np.int64)
+        valid_BS = np.zeros((count, history), bool)
+        for row, person in enumerate(people):
+            length = min(history, len(person.items_S))
+            if length:
+                items_BS[row, -length:] = person.items_S[-length:]
+                liking_BS[row, -length:] = person.liking_S[-length:]
+                valid_BS[row, -length:] = True
+        numbers_BM = np.stack([person.numbers_M for person in people]).astype(np.float32)
+        if numbers_BM.shape[1] == 0:
+            numbers_BM = np.zeros((count, 1), np.float32)
+        return {
+            "text": np.stack([person.text_X for person in people]).astype(np.float32),
+            "slots": pad_slots([list(person.slots) for person in people]),
+            "numbers": numbers_BM,
+            "items": items_BS,
+            "liking": liking_BS,
+            "valid": valid_BS,
+        }

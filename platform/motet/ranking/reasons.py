@@ -1,0 +1,63 @@
+"""Why an item is recommended: the event of the user's past that speaks most for it, and by what measure.
+
+If item-based collaborative filtering found the item, the event with the largest neighbour weight; else the event
+with the largest cosine between item vectors. Liked events are preferred; disliked ones never speak for anything.
+Without a history the reason names the source that ranked the item best.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from motet.retrieval.sources import NeighbourSource
+from motet.retrieval.state import UserState
+
+_WITHOUT_HISTORY = {
+    "profile": "matches what you asked for",
+    "vectors": "chosen by people like you",
+    "popularity": "popular now",
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A sentence, the measure behind it, and the event it speaks of, if any."""
+
+    text: str
+    by: str
+    item: str | None = None
+
+
+def explain(
+    place: int,
+    found_by: list[str],
+    user: UserState,
+    unit_ID: np.ndarray,
+    item_knn: NeighbourSource | None,
+    ids: list[str],
+    titles: list[str],
+) -> Reason:
+    """Return the reason for one item."""
+    usable = np.flatnonzero(user.liking_S != 0)
+    if len(usable) == 0:
+        name = next((source for source in _WITHOUT_HISTORY if source in found_by), "popularity")
+        if name == "profile" and user.level != "text":
+            name = "vectors"
+        return Reason(_WITHOUT_HISTORY[name], name)
+    liked = usable[user.liking_S[usable] == 1]
+    events = user.items_S[liked if len(liked) else usable]
+    by = "cosine"
+    weights = unit_ID[events] @ unit_ID[place]
+    if item_knn is not None and "item_knn" in found_by:
+        neighbour_weights = np.array([_weight(item_knn, int(event), place) for event in events])
+        if neighbour_weights.any():
+            by, weights = "item_knn", neighbour_weights
+    best = int(events[len(events) - 1 - int(np.argmax(weights[::-1]))])
+    verb = "liked" if len(liked) else "chose"
+    return Reason(f"because you {verb} {titles[best]}", by, ids[best])
+
+
+def _weight(source: NeighbourSource, event: int, place: int) -> float:
+    others, weights = source.neighbours(event)
+    hit = np.flatnonzero(others == place)
+    return float(weights[hit[0]]) if len(hit) else 0.0

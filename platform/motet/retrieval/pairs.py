@@ -1,0 +1,87 @@
+"""Which items go together, counted from histories: co-occurrence and transitions, as sums over pairs.
+
+Both are sums over users, so parts can be counted anywhere and added. A pair table has columns
+item, other (places, int32), together (users with both), follows (decayed count of `other` after `item`).
+"""
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+LONGEST_HISTORY = 500
+
+
+def pair_counts(histories: list[np.ndarray], items: int, window: int, decay: float) -> pa.Table:
+    """Return the pair table of some users.
+
+    Args:
+        histories: places per user, oldest first; only the latest 500 of each are counted, which bounds the pairs.
+        items: size of the catalogue.
+        window: how many later events follow an event.
+        decay: steps in which a transition's weight falls by e.
+    """
+    recent = [one[-LONGEST_HISTORY:] for one in histories]
+    together = _together(recent, items)
+    follows = _follows(recent, items, window, decay)
+    pattern = (together + follows).tocoo()
+    rows, columns = pattern.row, pattern.col
+    return pa.table(
+        {
+            "item": pa.array(rows.astype(np.int32)),
+            "other": pa.array(columns.astype(np.int32)),
+            "together": pa.array(np.asarray(together.tocsr()[rows, columns]).ravel().astype(np.float32)),
+            "follows": pa.array(np.asarray(follows.tocsr()[rows, columns]).ravel().astype(np.float32)),
+        }
+    )
+
+
+def _together(histories: list[np.ndarray], items: int) -> sp.csr_matrix:
+    unique = [np.unique(one) for one in histories]
+    indptr = np.append(0, np.cumsum([len(one) for one in unique]))
+    indices = np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64)
+    matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(histories), items))
+    counts = (matrix.T @ matrix).tocsr()
+    counts.setdiag(0)
+    counts.eliminate_zeros()
+    return counts
+
+
+def _follows(histories: list[np.ndarray], items: int, window: int, decay: float) -> sp.csr_matrix:
+    total = sp.csr_matrix((items, items), dtype=np.float32)
+    for gap in range(1, window + 1):
+        before = np.concatenate([one[:-gap] for one in histories if len(one) > gap] or [np.zeros(0, np.int64)])
+        after = np.concatenate([one[gap:] for one in histories if len(one) > gap] or [np.zeros(0, np.int64)])
+        weights = np.full(len(before), np.exp(-(gap - 1) / decay), np.float32)
+        total = total + sp.coo_matrix((weights, (before, after)), shape=(items, items)).tocsr()
+    total.setdiag(0)
+    total.eliminate_zeros()
+    return total
+
+
+def neighbours(pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float) -> pa.Table:
+    """Return the best neighbours of each item by cosine (`item_knn`) and by transition (`transitions`).
+
+    Args:
+        pairs: pair tables of all users for some items, one after another.
+        users_I: users per item, over the whole catalogue.
+        keep: neighbours per item and kind.
+        shrinkage: added to the norm.
+
+    Returns:
+        kind, item, other, weight; ordered by kind, item and falling weight.
+    """
+    item, other = pairs.column("item").to_numpy(), pairs.column("other").to_numpy()
+    key, place = np.unique(np.stack([item, other], 1), axis=0, return_inverse=True)
+    norm = np.sqrt(users_I[key[:, 0]].astype(np.float64) * users_I[key[:, 1]]) + shrinkage
+    tables = []
+    for kind, column in (("item_knn", "together"), ("transitions", "follows")):
+        sums = np.bincount(place.ravel(), pairs.column(column).to_numpy(), len(key))
+        weight = (sums / norm).astype(np.float32)
+        order = np.lexsort((key[:, 1], -weight, key[:, 0]))
+        order = order[weight[order] > 0]
+        starts = np.append(True, np.diff(key[order, 0]) != 0) if len(order) else np.zeros(0, bool)
+        run = np.arange(len(order)) - np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
+        kept = order[run < keep]
+        columns = [pa.array([kind] * len(kept)), pa.array(key[kept, 0]), pa.array(key[kept, 1]), pa.array(weight[kept])]
+        tables.append(pa.table(columns, names=["kind", "item", "other", "weight"]))
+    return pa.concat_tables(tables)

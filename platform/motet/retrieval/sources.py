@@ -1,0 +1,211 @@
+"""Where candidates come from. A source answers a user with scores: the best k, and the score of any item.
+
+    vectors       FAISS over the item tower, asked with the user tower
+    profile       FAISS over text and attributes, asked with the profile or the request's text
+    item_knn      items that the same users met: cosine with shrinkage (Sarwar et al., WWW 2001)
+    transitions   items that come soon after: decayed counts of what followed
+    user_knn      what similar users met (Resnick et al., CSCW 1994)
+    popularity    what many met lately, counts with a half-life
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from motet.retrieval.index import Scored, VectorIndex
+from motet.retrieval.state import UserState
+
+
+class Answer(Protocol):
+    """One source's opinion on one user."""
+
+    def best(self, k: int, allowed_I: np.ndarray) -> Scored:
+        """Return (places, scores) of the k best allowed items, best first."""
+
+    def of(self, places_C: np.ndarray) -> np.ndarray:
+        """Return the score of each item, float32 [C]."""
+
+
+class Source(Protocol):
+    """A source of candidates."""
+
+    def ask(self, user: UserState) -> Answer | None:
+        """Return the source's opinion, or None if it has nothing to go by."""
+
+
+def top(places_N: np.ndarray, scores_N: np.ndarray, k: int) -> Scored:
+    """Return the k best by score, ties by place."""
+    order = np.lexsort((places_N, -scores_N))[:k]
+    return places_N[order], scores_N[order]
+
+
+@dataclass(frozen=True)
+class VectorAnswer:
+    """Inner products with one query."""
+
+    index: VectorIndex
+    matrix_ID: np.ndarray
+    query_D: np.ndarray
+
+    def best(self, k: int, allowed_I: np.ndarray) -> Scored:
+        """Ask the index."""
+        return self.index.search(self.query_D, k, allowed_I)
+
+    def of(self, places_C: np.ndarray) -> np.ndarray:
+        """Compute the inner products."""
+        return np.asarray(self.matrix_ID[places_C] @ self.query_D, np.float32)
+
+
+@dataclass(frozen=True)
+class VectorSource:
+    """`vectors` or `profile`: an index over a matrix of unit rows."""
+
+    index: VectorIndex
+    matrix_ID: np.ndarray
+    uses_content: bool = False
+
+    def ask(self, user: UserState) -> Answer | None:
+        """Answer unless the query is zero."""
+        query_D = user.content_W if self.uses_content else user.vector_D
+        return VectorAnswer(self.index, self.matrix_ID, query_D) if query_D.any() else None
+
+
+@dataclass(frozen=True)
+class SparseAnswer:
+    """Scores of some items, ordered by place; all others have zero."""
+
+    places_N: np.ndarray
+    scores_N: np.ndarray
+
+    def best(self, k: int, allowed_I: np.ndarray) -> Scored:
+        """Return the best of the scored ones."""
+        kept_N = allowed_I[self.places_N] & (self.scores_N > 0)
+        return top(self.places_N[kept_N], self.scores_N[kept_N], k)
+
+    def of(self, places_C: np.ndarray) -> np.ndarray:
+        """Look the scores up."""
+        if len(self.places_N) == 0:
+            return np.zeros(len(places_C), np.float32)
+        nearest_C = np.searchsorted(self.places_N, places_C).clip(max=len(self.places_N) - 1)
+        hit_C = self.places_N[nearest_C] == places_C
+        return np.where(hit_C, self.scores_N[nearest_C], 0.0).astype(np.float32)
+
+
+class NeighbourSource:
+    """`item_knn` or `transitions`: sums of weights over the neighbours of the user's items.
+
+    Args:
+        table: item, other, weight, ordered by item.
+        items: size of the catalogue.
+        decay: steps back in the history in which an item's say falls by e; None counts all alike.
+    """
+
+    def __init__(self, table: pa.Table, items: int, decay: float | None = None) -> None:
+        self.decay = decay
+        self.starts_I = np.searchsorted(table.column("item").to_numpy(), np.arange(items + 1))
+        self.other_N = table.column("other").to_numpy().astype(np.int64)
+        self.weight_N = table.column("weight").to_numpy()
+
+    def neighbours(self, place: int) -> Scored:
+        """Return the neighbours of an item, best first."""
+        part = slice(self.starts_I[place], self.starts_I[place + 1])
+        return self.other_N[part], self.weight_N[part]
+
+    def ask(self, user: UserState) -> Answer | None:
+        """Answer if there is a history."""
+        if not user.has_history:
+            return None
+        items_S = user.items_S
+        if self.decay is None:
+            say_S = np.ones(len(items_S), np.float32)
+        else:
+            say_S = np.exp(-np.arange(len(items_S))[::-1] / self.decay).astype(np.float32)
+            kept_S = say_S > 1e-4
+            items_S, say_S = items_S[kept_S], say_S[kept_S]
+        lengths_S = self.starts_I[items_S + 1] - self.starts_I[items_S]
+        within_N = np.arange(lengths_S.sum()) - np.repeat(np.cumsum(lengths_S) - lengths_S, lengths_S)
+        rows_N = np.repeat(self.starts_I[items_S], lengths_S) + within_N
+        places, inverse = np.unique(self.other_N[rows_N], return_inverse=True)
+        scores = np.bincount(inverse, self.weight_N[rows_N] * np.repeat(say_S, lengths_S), len(places))
+        return SparseAnswer(places, scores.astype(np.float32))
+
+
+class UserSource:
+    """`user_knn`: what the most similar users met, weighted by cosine.
+
+    Args:
+        histories: places per user.
+        items: size of the catalogue.
+        keep: similar users that count.
+        shrinkage: added to the norm.
+    """
+
+    def __init__(self, histories: list[np.ndarray], items: int, keep: int, shrinkage: float) -> None:
+        unique = [np.unique(one) for one in histories]
+        indptr = np.append(0, np.cumsum([len(one) for one in unique]))
+        indices = np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64)
+        ones = np.ones(len(indices), np.float32)
+        self.met_UI = sp.csr_matrix((ones, indices, indptr), shape=(len(unique), items))
+        self.norm_U = np.sqrt(np.diff(indptr)).astype(np.float32)
+        self.by_item = self.met_UI.tocsc()
+        self.keep, self.shrinkage = keep, shrinkage
+
+    def ask(self, user: UserState) -> Answer | None:
+        """Answer if there is a history."""
+        if not user.has_history:
+            return None
+        own_S = np.unique(user.items_S)
+        shared_U = np.asarray(self.by_item[:, own_S].sum(1)).ravel()
+        cosine_U = shared_U / (self.norm_U * np.sqrt(len(own_S)) + self.shrinkage)
+        near, weights = top(np.flatnonzero(shared_U), cosine_U[shared_U > 0], self.keep)
+        scores_I = self.met_UI[near].T @ weights
+        places = np.flatnonzero(scores_I)
+        return SparseAnswer(places, scores_I[places].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class PopularityAnswer:
+    """The same scores for everyone."""
+
+    order_I: np.ndarray
+    scores_I: np.ndarray
+
+    def best(self, k: int, allowed_I: np.ndarray) -> Scored:
+        """Return the most popular of the allowed ones."""
+        places = self.order_I[allowed_I[self.order_I]][:k]
+        return places, self.scores_I[places]
+
+    def of(self, places_C: np.ndarray) -> np.ndarray:
+        """Look the scores up."""
+        return self.scores_I[places_C]
+
+
+class PopularitySource:
+    """`popularity`: decayed counts, float32 [I]."""
+
+    def __init__(self, scores_I: np.ndarray) -> None:
+        self.answer = PopularityAnswer(np.lexsort((np.arange(len(scores_I)), -scores_I)), scores_I)
+
+    def ask(self, user: UserState) -> Answer | None:
+        """Answer everyone."""
+        del user
+        return self.answer
+
+
+def popularity_scores(
+    items_N: np.ndarray, timestamps_N: np.ndarray, items: int, half_life_days: float, latest_ms: int
+) -> np.ndarray:
+    """Return the sum over an item's events of 0.5 ** (age / half-life), float64 [I].
+
+    Args:
+        items_N: places of events.
+        timestamps_N: their milliseconds.
+        items: size of the catalogue.
+        half_life_days: age at which an event counts half.
+        latest_ms: the moment from which age is counted.
+    """
+    age_days_N = (latest_ms - timestamps_N) / 86_400_000
+    return np.bincount(items_N, 0.5 ** (age_days_N / half_life_days), items)

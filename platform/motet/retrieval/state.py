@@ -1,0 +1,51 @@
+"""What the steps pass to one another: the user's state and the candidates."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Level = Literal["known", "history", "text", "attributes", "popular"]
+
+
+@dataclass(frozen=True)
+class UserState:
+    """A user as the Embedder leaves them."""
+
+    vector_D: np.ndarray
+    """Unit vector of the user tower."""
+    content_W: np.ndarray
+    """Unit vector of the profile or of the request's text; zeros if there is neither."""
+    items_S: np.ndarray
+    """Places of the user's events, oldest first."""
+    liking_S: np.ndarray
+    """0 disliked, 1 liked, 2 unknown."""
+    level: Level
+    """How the user was recognised: by a stored or given history, a text, attributes, or not at all."""
+    raw_D: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """The user tower's output before it is cut to unit length; the task heads read it."""
+
+    @property
+    def has_history(self) -> bool:
+        """Whether there is any event to go by."""
+        return len(self.items_S) > 0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """C items that the Retriever found, best first."""
+
+    places_C: np.ndarray
+    fused_C: np.ndarray
+    """Log-probability of being the next item, among all candidates."""
+    scores_CS: np.ndarray
+    """Score of each source, NaN where the source did not list the item."""
+    sources: tuple[str, ...]
+
+    def found_by(self, row: int) -> list[str]:
+        """Return the sources that listed the item in this row."""
+        return [name for name, score in zip(self.sources, self.scores_CS[row], strict=True) if not np.isnan(score)]
+
+    def take(self, rows: np.ndarray) -> "Candidates":
+        """Return some rows."""
+        return Candidates(self.places_C[rows], self.fused_C[rows], self.scores_CS[rows], self.sources)
