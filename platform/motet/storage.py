@@ -85,7 +85,7 @@ def write_file_atomic(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, atomically. NaN and infinity are refused."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

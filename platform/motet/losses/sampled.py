@@ -13,17 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Candidates:
-    """Items [C] of a softmax, the correction of each logit [C], and each target's column [N]."""
+    """Items [C] of a softmax, what to take off each logit [C], and each target's column [N]."""
 
     items_C: Tensor
     correction_C: Tensor
     target_N: Tensor
-
-
-def whole_catalogue(targets_N: Tensor, items: int) -> Candidates:
-    """Return all items: no sampling, no correction."""
-    every_C = torch.arange(items, device=targets_N.device)
-    return Candidates(every_C, torch.zeros(items, device=targets_N.device), targets_N)
 
 
 def sampled_candidates(

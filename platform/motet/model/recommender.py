@@ -16,8 +16,6 @@ from motet.model.users import UserTower
 from motet.settings import ModelSettings
 from motet.task import Task
 
-_LONGEST_BATCH = 8192
-
 
 @dataclass(frozen=True)
 class Shapes:
@@ -53,8 +51,8 @@ class Recommender(nn.Module):
 
     def retrieval_logits(self, user_ND: Tensor, item_ID: Tensor) -> Tensor:
         """Return cosine / temperature, [N, I]."""
-        user_ND = nn.functional.normalize(user_ND, dim=-1)
-        return user_ND @ nn.functional.normalize(item_ID, dim=-1).T / self.temperature
+        scaled_ND = nn.functional.normalize(user_ND, dim=-1) / self.temperature
+        return scaled_ND @ nn.functional.normalize(item_ID, dim=-1).T
 
     def task_scores(self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor) -> Tensor:
         """Return one raw score (logit or value) per pair and scored task, [N, T]."""
@@ -65,17 +63,3 @@ class Recommender(nn.Module):
         )
         mixed_NTD = self.experts(pair_NF)
         return torch.cat([head(mixed_NTD[:, place]) for place, head in enumerate(self.heads)], -1)
-
-    @torch.no_grad()
-    def all_items(self, ids_I: Tensor, text_IX: Tensor, slots_IL: Tensor, numbers_IM: Tensor) -> Tensor:
-        """Return the vectors of many items without gradient, in batches, [I, D]."""
-        parts = [
-            self.items(
-                ids_I[start : start + _LONGEST_BATCH],
-                text_IX[start : start + _LONGEST_BATCH],
-                slots_IL[start : start + _LONGEST_BATCH],
-                numbers_IM[start : start + _LONGEST_BATCH],
-            )
-            for start in range(0, len(ids_I), _LONGEST_BATCH)
-        ]
-        return torch.cat(parts)

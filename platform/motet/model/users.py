@@ -22,12 +22,9 @@ class Block(nn.Module):
         super().__init__()
         dim = settings.dim
         self.heads = settings.heads
-        self.dropout = settings.dropout
         self.attention_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.project_in, self.project_out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, 4 * dim), nn.SiLU(), nn.Dropout(settings.dropout), nn.Linear(4 * dim, dim)
-        )
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.SiLU(), nn.Linear(4 * dim, dim))
         self.drop = nn.Dropout(settings.dropout)
 
     def forward(self, x_BSD: Tensor, mask_BSS: Tensor) -> Tensor:
@@ -35,9 +32,7 @@ class Block(nn.Module):
         batch, length, dim = x_BSD.shape
         parts = self.project_in(self.attention_norm(x_BSD)).view(batch, length, 3, self.heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(
-            query, key, value, mask_BSS.unsqueeze(1), self.dropout if self.training else 0.0
-        )
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask_BSS.unsqueeze(1))
         mixed_BSD = self.project_out(mixed.transpose(1, 2).reshape(batch, length, dim))
         x_BSD = x_BSD + self.drop(mixed_BSD)
         return x_BSD + self.drop(self.mlp(self.mlp_norm(x_BSD)))

@@ -34,6 +34,8 @@ class Epoch:
     weights: dict[str, float]
     validation: dict[str, float]
     rows: int
+    waited: float = 0.0
+    """Seconds that this worker waited for its batches."""
     best: bool = False
 
     def metrics(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class Epoch:
         return {
             "epoch": self.number,
             "seconds": round(self.seconds, 3),
+            "waited": round(self.waited, 3),
             "rows": self.rows,
             "loss": sum(self.losses.values()),
             "losses": self.losses,
@@ -105,11 +108,11 @@ class Trainer:
         """
         while self.progress.epoch < self.settings.epochs and self.progress.since_best < self.settings.patience:
             start = time.monotonic()
-            losses, weights, rows = self._epoch(train(self.progress.epoch))
+            losses, weights, rows, waited = self._epoch(train(self.progress.epoch))
             metrics = validate(self.step_module, validation(), self.device)
             self.progress.epoch += 1
             self.progress.balance = self.balancer.state()
-            epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows)
+            epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows, waited)
             epoch.best = self._note_best(metrics)
             report(epoch)
 
@@ -126,14 +129,16 @@ class Trainer:
         self.progress.since_best = 0 if better else self.progress.since_best + 1
         return better
 
-    def _epoch(self, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float], int]:
+    def _epoch(self, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float], int, float]:
         self.module.train()
         names = [task.name for task in self.step_module.tasks]
         sums_T, counts_T, weights_T = torch.zeros(len(names)), torch.zeros(len(names)), torch.zeros(len(names))
-        steps, last = 0, None
+        steps, last, waited = 0, None, 0.0
         iterator = iter(batches)
         while True:
+            start = time.monotonic()
             batch = next(iterator, None)
+            waited += time.monotonic() - start
             busy = sum_over_workers(torch.tensor([float(batch is not None)], device=self.device))
             if busy.item() == 0:
                 break
@@ -148,7 +153,7 @@ class Trainer:
         self.balancer.end_epoch()
         mean_T = sums_T / counts_T.clamp(min=1)
         losses = dict(zip(names, mean_T.tolist(), strict=True))
-        return losses, dict(zip(names, (weights_T / steps).tolist(), strict=True)), int(counts_T.max())
+        return losses, dict(zip(names, (weights_T / steps).tolist(), strict=True)), int(counts_T.max()), waited
 
     def _losses(self, batch: Batch, idle: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return local sums (with gradient), global sums and global counts, [T] each."""

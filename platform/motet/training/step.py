@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from motet.losses.masked import TASK_LOSSES, retrieval_loss
-from motet.losses.sampled import sampled_candidates, whole_catalogue
+from motet.losses.sampled import sampled_candidates
 from motet.model.io import LabelScale
 from motet.model.items import ItemInputs
 from motet.model.recommender import Recommender
@@ -68,24 +68,29 @@ class TrainStep(nn.Module):
         """Return summed losses and counts, [T] each."""
         has_BP = batch.targets_BP >= 0
         targets_N = batch.targets_BP[has_BP]
-        used_U, place = torch.unique(torch.cat([batch.items_BS.flatten(), targets_N]), return_inverse=True)
-        vectors_UD = self.catalogue.vectors(self.model, used_U)
-        inputs, outputs = place[: batch.items_BS.numel()], place[batch.items_BS.numel() :]
-        events_BSD = vectors_UD[inputs].view(*batch.items_BS.shape, -1)
+        if self.settings.negatives:
+            needed = torch.cat([batch.items_BS.flatten(), targets_N])
+            used_U, place = torch.unique(needed, return_inverse=True)
+            vectors_UD = self.catalogue.vectors(self.model, used_U)
+            inputs_BS = place[: batch.items_BS.numel()].view(batch.items_BS.shape)
+            outputs_N = place[batch.items_BS.numel() :]
+        else:
+            vectors_UD = self.catalogue.vectors(self.model, torch.arange(len(self.catalogue), device=targets_N.device))
+            inputs_BS, outputs_N = batch.items_BS, targets_N
         prefix_BD = self.model.users.prefix(batch.text_BX, batch.slots_BL, batch.numbers_BM)
-        user_BPD = self.model.users(prefix_BD, events_BSD, batch.liking_BS, batch.valid_BS)
-        user_ND, target_ND = user_BPD[has_BP], vectors_UD[outputs]
-        retrieval = self._retrieval(user_ND, targets_N)
-        scored = self._scored(user_ND, target_ND, targets_N, batch.labels_BPT[has_BP])
+        user_BPD = self.model.users(prefix_BD, vectors_UD[inputs_BS], batch.liking_BS, batch.valid_BS)
+        user_ND = user_BPD[has_BP]
+        retrieval = self._retrieval(user_ND, targets_N, vectors_UD)
+        scored = self._scored(user_ND, vectors_UD[outputs_N], targets_N, batch.labels_BPT[has_BP])
         pairs = [retrieval if task.kind == "retrieval" else scored[task.name] for task in self.tasks]
         return torch.stack([total for total, _ in pairs]), torch.stack([count for _, count in pairs])
 
-    def _retrieval(self, user_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-        negatives = self.settings.negatives
-        if negatives:
-            chosen = sampled_candidates(targets_N, self.catalogue.counts_I, negatives)
-        else:
-            chosen = whole_catalogue(targets_N, len(self.catalogue))
+    def _retrieval(self, user_ND: Tensor, targets_N: Tensor, vectors_UD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the softmax loss over the whole catalogue (then `vectors_UD` is all of it) or a sample."""
+        if not self.settings.negatives:
+            logits_NI = self.model.retrieval_logits(user_ND, vectors_UD)
+            return retrieval_loss(logits_NI, targets_N, self.settings.label_smoothing)
+        chosen = sampled_candidates(targets_N, self.catalogue.counts_I, self.settings.negatives)
         candidates_CD = self.catalogue.vectors(self.model, chosen.items_C)
         logits_NC = self.model.retrieval_logits(user_ND, candidates_CD) - chosen.correction_C
         return retrieval_loss(logits_NC, chosen.target_N, self.settings.label_smoothing)

@@ -1,0 +1,64 @@
+"""Check a recipe against the files it names, before any stage runs: do they exist, and have they the columns?"""
+
+import difflib
+
+from motet.data.reading import column_names, list_splits
+from motet.data_settings import Entity, Table
+from motet.encoders.text import check_model_folder
+from motet.errors import DataError, EncoderError, RecipeError
+from motet.recipe_file import LoadedRecipe
+
+
+def check_inputs(loaded: LoadedRecipe) -> None:
+    """Check files, columns and the model's folder.
+
+    Raises:
+        RecipeError: with one line per mistake: file, line, value, nearest column.
+    """
+    data, problems = loaded.recipe.data, []
+    log = data.interactions
+    wanted = {("data", "interactions", key): getattr(log, key) for key in ("user", "item", "timestamp")}
+    wanted |= {("data", "interactions", "ranges", name): name for name in log.ranges}
+    for number, task in enumerate(loaded.recipe.tasks):
+        if task.scored:
+            wanted |= {("tasks", number, "label", name): name for name in sorted(task.expression.columns)}
+    problems += _check_table(loaded, ("data", "interactions"), log, wanted)
+    problems += _check_table(loaded, ("data", "items"), data.items, _entity_columns("items", data.items))
+    if data.users:
+        problems += _check_table(loaded, ("data", "users"), data.users, _entity_columns("users", data.users))
+    try:
+        check_model_folder(loaded.recipe.encoder.model)
+    except EncoderError as error:
+        problems.append(f"{loaded.where('encoder', 'model')}: {error}")
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
+
+
+def _entity_columns(name: str, entity: Entity) -> dict[tuple[str | int, ...], str]:
+    wanted: dict[tuple[str | int, ...], str] = {("data", name, "id"): entity.id}
+    if getattr(entity, "title", None):
+        wanted["data", name, "title"] = entity.title  # type: ignore[attr-defined]
+    for key in ("text", "categories", "numbers"):
+        wanted |= {("data", name, key, place): column for place, column in enumerate(getattr(entity, key))}
+    return wanted
+
+
+def _check_table(
+    loaded: LoadedRecipe, at: tuple[str, ...], table: Table, wanted: dict[tuple[str | int, ...], str]
+) -> list[str]:
+    where = loaded.where(*at, "path")
+    try:
+        list_splits(table)
+        have = column_names(table)
+    except DataError as error:
+        return [f"{where}: {'.'.join(at)}.path: {error}"]
+    return [
+        f"{loaded.where(*path)}: {'.'.join(map(str, path[:3]))}: {table.path} has no column {name!r}{_near(name, have)}"
+        for path, name in wanted.items()
+        if name not in have
+    ]
+
+
+def _near(name: str, have: list[str]) -> str:
+    near = difflib.get_close_matches(name, have, 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; columns: {', '.join(have)}"

@@ -1,0 +1,97 @@
+"""The bundle: everything that answers a request, locked together by one manifest.
+
+    recipe.json features.json encoder.json whitening.safetensors     what the inputs mean
+    model.safetensors model.json                                     towers and heads
+    items.parquet vectors.safetensors index.* content.*              the catalogue
+    neighbours.parquet met.parquet popularity.parquet fusion.json    collaborative filtering and fusion
+    calibrators.json users.parquet                                   calibration, user states
+    report/ golden.json                                              what it reached; requests with their answers
+    manifest.json                                                    SHA-256 and size of every file
+
+The release's id is the hash of the manifest. Nothing in a bundle unpickles.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from motet.errors import ReleaseError
+from motet.storage import MANIFEST, manifest_problems, read_json, read_manifest, write_json, write_manifest
+
+FORMAT = 1
+REQUIRED = (
+    "recipe.json", "features.json", "encoder.json", "whitening.safetensors", "model.safetensors", "model.json",
+    "items.parquet", "vectors.safetensors", "index.faiss", "index.json", "content.faiss", "content.json",
+    "neighbours.parquet", "met.parquet", "popularity.parquet", "fusion.json", "calibrators.json", "users.parquet",
+    "report/report.json", "golden.json",
+)  # fmt: skip
+_SUFFIXES = {".json", ".safetensors", ".parquet", ".faiss", ".html"}
+
+
+def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Copy a draft and its report into an empty folder, record golden answers, write the manifest; return it.
+
+    Args:
+        target: an empty folder.
+        draft: from the index stage.
+        report: from the evaluate stage.
+        about: what the manifest says besides: names and ids of what the bundle was made from.
+    """
+    from motet.release.golden import record_golden
+
+    for path in sorted(draft.iterdir()):
+        if path.name != MANIFEST:
+            shutil.copyfile(path, target / path.name)
+    (target / "report").mkdir()
+    for name in ("report.json", "report.html"):
+        shutil.copyfile(report / name, target / "report" / name)
+    write_json(target / "golden.json", record_golden(target))
+    missing = [name for name in REQUIRED if not (target / name).is_file()]
+    if missing:
+        raise ReleaseError(f"the draft {draft} lacks {missing[0]}; run the index stage again")
+    return write_manifest(target, {"format": FORMAT, **about})
+
+
+def release_id(manifest: dict[str, Any]) -> str:
+    """Return the id of a bundle from its manifest."""
+    return f"{manifest['recipe']}-{manifest['id'][:12]}"
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a bundle if every byte is as it was published.
+
+    Raises:
+        ReleaseError: naming the first file that is damaged, missing, added or of a kind that bundles don't hold.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise ReleaseError(f"{folder} is not a release: it has no {MANIFEST}; motet release list shows the releases")
+    manifest = read_manifest(folder)
+    if manifest.get("format") != FORMAT:
+        raise ReleaseError(f"{folder}: bundle format {manifest.get('format')!r} is not {FORMAT}; publish it anew")
+    _check_id(folder, manifest)
+    problems = manifest_problems(folder, manifest)
+    problems += [f"{name} is of a kind that a bundle does not hold" for name in manifest["files"] if _foreign(name)]
+    problems += [f"{name} is missing" for name in REQUIRED if name not in manifest["files"]]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ReleaseError(f"release {folder.name} is refused: {problems[0]}{more}; roll back or publish again")
+    return manifest
+
+
+def _check_id(folder: Path, manifest: dict[str, Any]) -> None:
+    from motet.storage import fingerprint
+
+    about = {key: value for key, value in manifest.items() if key not in ("files", "id")}
+    if fingerprint(about, manifest["files"]) != manifest.get("id"):
+        raise ReleaseError(f"release {folder.name} is refused: {MANIFEST} was changed; roll back or publish again")
+
+
+def _foreign(name: str) -> bool:
+    return Path(name).suffix not in _SUFFIXES
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the evaluation report of a bundle."""
+    report = read_json(folder / "report" / "report.json")
+    assert isinstance(report, dict)
+    return report

@@ -1,0 +1,180 @@
+"""Publish, list and roll back: the folder of releases and the pointer CURRENT.
+
+    assemble <id>.tmp -> sync -> verify -> golden requests in a fresh process -> gate -> rename -> swap the pointer
+
+A reader sees the old release or the new one. One publisher at a time (a file lock); one that dies leaves a .tmp folder,
+which the next publisher removes.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from motet.errors import ReleaseError
+from motet.release.bundle import assemble, read_report, release_id, verify
+from motet.settings import ReleaseSettings
+from motet.storage import fsync_path, read_manifest, safe_join, write_atomic
+
+CURRENT = "CURRENT"
+_REPLAY_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release in the folder."""
+
+    id: str
+    folder: Path
+    manifest: dict[str, Any]
+    current: bool
+
+
+class Releases:
+    """The releases of a workspace."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.folder = workspace / "releases"
+
+    def current_id(self) -> str:
+        """Return the id that the pointer names.
+
+        Raises:
+            ReleaseError: if nothing was published yet.
+        """
+        path = self.folder / CURRENT
+        if not path.is_file():
+            raise ReleaseError(f"{self.folder} has no current release; run jobs/pipeline.py RECIPE first")
+        return path.read_text(encoding="utf-8").strip()
+
+    def find(self, name: str) -> Path:
+        """Return the folder of a release.
+
+        Raises:
+            ReleaseError: if there is none of that name.
+        """
+        folder = safe_join(self.folder, name)
+        if not folder.is_dir():
+            raise ReleaseError(f"release {name!r} does not exist; releases: {[one.id for one in self.all()]}")
+        return folder
+
+    def current(self) -> Path:
+        """Return the folder of the current release, verified."""
+        folder = self.find(self.current_id())
+        verify(folder)
+        return folder
+
+    def all(self) -> list[Released]:
+        """Return all releases, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        current = (self.folder / CURRENT).read_text().strip() if (self.folder / CURRENT).is_file() else None
+        found = [
+            Released(path.name, path, read_manifest(path), path.name == current)
+            for path in self.folder.iterdir()
+            if (path / "manifest.json").is_file() and not path.name.endswith(".tmp")
+        ]
+        return sorted(found, key=lambda one: (str(one.manifest["created"]), one.id))
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def publish(self, draft: Path, report: Path, settings: ReleaseSettings, about: dict[str, Any]) -> Released:
+        """Publish a draft with its report.
+
+        Args:
+            draft: from the index stage.
+            report: from the evaluate stage.
+            settings: the gate.
+            about: what the manifest says besides; `recipe` is part of the id.
+
+        Raises:
+            ReleaseError: if it does not verify, does not answer its golden requests, or the gate refuses it.
+        """
+        with self._lock():
+            for left in self.folder.glob("*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
+            temporary = self.folder / f"{uuid.uuid4().hex[:12]}.tmp"
+            temporary.mkdir()
+            try:
+                created = datetime.now(UTC).isoformat(timespec="milliseconds")
+                manifest = assemble(temporary, draft, report, {"created": created, **about})
+                verify(temporary)
+                replay_in_child(temporary)
+                self._gate(temporary, settings)
+                name = release_id(manifest)
+                temporary.rename(self.folder / name)
+                fsync_path(self.folder)
+                self._point(name)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            return Released(name, self.folder / name, manifest, True)
+
+    def _gate(self, candidate: Path, settings: ReleaseSettings) -> None:
+        """Refuse a bundle whose NDCG fell too far below the current release's under the same protocol."""
+        if not (self.folder / CURRENT).is_file():
+            return
+        new, old = read_report(candidate), read_report(self.find(self.current_id()))
+        if (new["protocol"], new["ranking"]["k"]) != (old["protocol"], old["ranking"]["k"]):
+            return
+        ours, theirs = (one["ranking"]["systems"]["motet"]["ndcg"]["mean"] for one in (new, old))
+        if ours < theirs * (1 - settings.max_ndcg_drop):
+            raise ReleaseError(
+                f"the gate refuses this release: NDCG {ours:.4f}, the current one has {theirs:.4f} and "
+                f"release.max_ndcg_drop allows {theirs * (1 - settings.max_ndcg_drop):.4f}; train a better one or raise it"
+            )
+
+    def _point(self, name: str) -> None:
+        write_atomic(self.folder / CURRENT, name + "\n")
+
+    def rollback(self, name: str | None = None) -> str:
+        """Move the pointer to a release, by default the one published before the current one; return its id.
+
+        Raises:
+            ReleaseError: if there is none, or it does not verify.
+        """
+        with self._lock():
+            names = [one.id for one in self.all()]
+            if name is None:
+                place = names.index(self.current_id())
+                if place == 0:
+                    raise ReleaseError(f"{self.current_id()} is the oldest release; there is none to roll back to")
+                name = names[place - 1]
+            verify(self.find(name))
+            self._point(name)
+            return name
+
+
+def replay_in_child(folder: Path) -> None:
+    """Load a bundle in a fresh process and replay its golden requests there.
+
+    Raises:
+        ReleaseError: with what the process said, if it failed or took more than five minutes.
+    """
+    start = time.monotonic()
+    command = [sys.executable, "-m", "motet.release.golden", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_REPLAY_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ReleaseError(f"the golden requests took more than {_REPLAY_SECONDS} s; the release is refused") from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or ["no word"]
+        raise ReleaseError(
+            f"the release is refused: its golden requests failed after {time.monotonic() - start:.0f} s: {said[0]}"
+        )
