@@ -199,6 +199,7 @@ def train_worker(config: dict[str, Any]) -> None:
     from motet.training.checkpoint import load_checkpoint
     from motet.training.distributed import world
     from motet.training.loop import Progress, Trainer
+    from motet.training.row_cache import RowCache
     from motet.training.step import Catalogue, TrainStep
 
     recipe = Recipe.model_validate(config["recipe"])
@@ -219,21 +220,29 @@ def train_worker(config: dict[str, Any]) -> None:
     names = [task.name for task in recipe.scored_tasks]
     batch_size = max(1, recipe.train.batch_size // workers)
 
-    def batches(epoch: int) -> Iterator[Any]:
-        shard = ray.train.get_dataset_shard("train")
-        tables = shard.iter_batches(
+    def train_stream(epoch: int) -> Any:
+        return ray.train.get_dataset_shard("train").iter_batches(
             batch_size=batch_size,
             batch_format="pyarrow",
             prefetch_batches=2,
             local_shuffle_buffer_size=max(batch_size, 10_000),
             local_shuffle_seed=recipe.seed + epoch,
         )
+
+    def held_stream(epoch: int) -> Any:
+        tables = ray.train.get_dataset_shard("validation").iter_batches(batch_size=256, batch_format="pyarrow")
+        mine = (table.take(pa.array(range(rank, table.num_rows, workers))) for table in tables)
+        return (table for table in mine if table.num_rows)
+
+    limit = recipe.train.rows_in_memory
+    windows, held = RowCache(train_stream, limit), RowCache(held_stream, limit)
+
+    def batches(epoch: int) -> Iterator[Any]:
+        tables = windows.batches(epoch, batch_size, recipe.seed)
         return (collate(table, names, recipe.model.history) for table in tables)
 
     def validation() -> Iterator[Any]:
-        tables = ray.train.get_dataset_shard("validation").iter_batches(batch_size=256, batch_format="pyarrow")
-        mine = (table.take(pa.array(range(rank, table.num_rows, workers))) for table in tables)
-        return (collate(table, names, recipe.model.history) for table in mine if table.num_rows)
+        return (collate(table, names, recipe.model.history) for table in held.batches(0, 256, None))
 
     trainer.run(batches, validation, partial(_report, trainer=trainer, card=card, config=config, rank=rank))
 

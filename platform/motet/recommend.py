@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from motet.data.histories import profile_vector, profile_weights
-from motet.encoders.text import TextEncoder
-from motet.errors import RequestError
+from motet.encoders.text import TextEncoder, encoder_key
+from motet.errors import EncoderError, RequestError
 from motet.model.io import load_model
 from motet.people import People, Person
 from motet.ranking.calibration import Calibrator, sigmoid
@@ -76,12 +76,13 @@ class Embedder:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.recipe = read_recipe(folder)
+        self.folder, self.recipe = folder, read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.people = People.load(folder)
         self.model, _ = load_model(folder)
         self.catalogue_ID = torch.from_numpy(self.items.vectors_ID)
-        self.threads, self._encoder = threads, None
+        self.threads = threads
+        self._encoder: TextEncoder | None = None
 
     @property
     def encoder(self) -> TextEncoder:
@@ -89,6 +90,20 @@ class Embedder:
         if self._encoder is None:
             self._encoder = TextEncoder(self.recipe.encoder, self.threads)
         return self._encoder
+
+    def require_encoder(self) -> None:
+        """Load the language model now.
+
+        Raises:
+            EncoderError: if its folder is not that of the release, whose vectors it would not fit.
+        """
+        key = read_json(self.folder / "encoder.json")["key"]
+        if encoder_key(self.recipe.encoder) != key:
+            raise EncoderError(
+                f"encoder.model = {self.recipe.encoder.model!r} is not the model of this release (key {key}); "
+                "restore that folder or run the pipeline again"
+            )
+        assert self.encoder is not None
 
     def run(self, queries: Sequence[Query]) -> list[UserState]:
         """Return one state per query."""

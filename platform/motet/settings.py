@@ -95,6 +95,8 @@ class TrainSettings(Section):
     """Uniform negatives per step besides the batch's own items; 0 uses the whole catalogue."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing of the retrieval loss."""
+    rows_in_memory: int = Field(default=200_000, ge=0)
+    """Windows that a worker keeps after the first epoch; more than that are streamed in every epoch."""
     max_failures: int = Field(default=3, ge=0)
     """Worker failures that are survived from the last checkpoint."""
 

@@ -80,7 +80,9 @@ class Trainer:
         self.module: nn.Module = step
         if world()[1] > 1:
             devices = [device] if device.type == "cuda" else None
-            self.module = nn.parallel.DistributedDataParallel(step, device_ids=devices)
+            self.module = nn.parallel.DistributedDataParallel(
+                step, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
         self.optimizer = torch.optim.AdamW(
             step.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )

@@ -1,0 +1,108 @@
+"""Serve the current release on this machine.
+
+    python serve/run.py --workspace workspace             until Ctrl-C
+    python serve/run.py --workspace workspace --ask       ask once, print the answer and the curl, end
+"""
+
+import json
+import logging
+import os
+import shlex
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (str(ROOT / "platform"), str(ROOT)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+import typer  # noqa: E402
+
+from motet.errors import MotetError  # noqa: E402
+from motet.recommend import read_recipe  # noqa: E402
+from motet.release.publish import Releases  # noqa: E402
+
+_QUESTION = {"user_id": "7", "k": 3}
+
+
+def start(folder: Path, host: str | None = None, port: int | None = None) -> str:
+    """Start Ray and the graph over a release on this machine; return the endpoint's address."""
+    import ray
+    from ray import serve
+
+    from serve.app import build
+
+    recipe = read_recipe(folder)
+    host, port = host or recipe.serve.host, port or recipe.serve.port
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        ray.init(
+            address="local",
+            num_cpus=recipe.resources.num_cpus,
+            object_store_memory=recipe.resources.object_store_mb << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(http_options={"host": host, "port": port})
+    serve.run(build({"release": str(folder)}), name="motet", route_prefix="/")
+    return f"http://{host}:{port}"
+
+
+def ask(address: str, question: dict[str, Any]) -> dict[str, Any]:
+    """POST a question to /v1/recommend and return the answer."""
+    request = urllib.request.Request(
+        f"{address}/v1/recommend", json.dumps(question).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer = json.load(response)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def show(answer: dict[str, Any]) -> None:
+    """Print an answer for people, and as JSON."""
+    for item in answer["items"]:
+        scores = ", ".join(f"{name} {score:.3f}" for name, score in item["scores"].items())
+        typer.echo(f"  {item['title']:<40} {scores}; {item['reason']['text']}")
+    typer.echo(json.dumps(answer, indent=1))
+
+
+def main(
+    workspace: Annotated[Path, typer.Option(help="The folder that the pipeline wrote.")] = Path("workspace"),
+    host: Annotated[str | None, typer.Option(help="Address to listen on; the recipe's by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; the recipe's by default.")] = None,
+    once: Annotated[bool, typer.Option("--ask", help="Ask once, print the answer and end.")] = False,
+) -> None:
+    """Serve the current release of a workspace."""
+    began = time.monotonic()
+    try:
+        folder = Releases(workspace.absolute()).current()
+    except MotetError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2)
+    typer.echo(f"serve: starting {folder.name}", err=True)
+    address = start(folder, host, port)
+    typer.echo(f"serve: up at {address} after {time.monotonic() - began:.1f} s", err=True)
+    question = json.dumps(_QUESTION)
+    curl = f"curl -s {address}/v1/recommend -H 'content-type: application/json' -d {shlex.quote(question)}"
+    if once:
+        show(ask(address, _QUESTION))
+        typer.echo(curl)
+        return
+    typer.echo(curl)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        typer.echo("serve: ending", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
