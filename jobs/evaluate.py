@@ -9,23 +9,28 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
-from jobs.index import held_out_rows, load_recommender, users_with
+from jobs.asking import held_out_rows, load_recommender, user_chunks, users_with
 from jobs.stages import Result, Run, code_version, run_stage
 from jobs.train import read_metrics
 from motet.data.parquet import read_parquet
 from motet.data.split import TEST
 from motet.errors import EvaluationError
 from motet.evaluation.offline import OURS, PROTOCOLS
-from motet.evaluation.ranking_metrics import METRICS, bootstrap_interval, coverage, diversity, novelty, paired_bootstrap
+from motet.evaluation.ranking_metrics import (
+    METRICS,
+    bootstrap_interval,
+    coverage,
+    diversity,
+    novelty,
+    paired_bootstrap,
+)
 from motet.evaluation.report import write_report
 from motet.evaluation.task_metrics import binary_metrics, regression_metrics, reliability
 from motet.recipe import Recipe
 from motet.storage import read_json
 
 CODE = ("platform/motet/evaluation", "platform/motet/recommend.py", "jobs/evaluate.py")
-_USERS_PER_TASK = 500
 _LISTS_FOR_DIVERSITY = 2_000
 
 
@@ -47,7 +52,8 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
     ranked = [row for row in rows if row["metrics"]]
     if not ranked:
         raise EvaluationError(
-            "evaluate: no user of the test part has a target that is new to them; enlarge data.split.test or see evaluate.target"
+            "evaluate: no user of the test part has a target that is new to them; enlarge data.split.test "
+            "or change evaluate.target"
         )
     items = read_parquet(draft.folder / "items.parquet")
     report = {
@@ -84,8 +90,7 @@ def _protocol(recipe: Recipe) -> str:
 
 
 def _score(draft: Path, prepared: Path, users: list[str]) -> list[dict[str, Any]]:
-    chunks = [{"users": users[start : start + _USERS_PER_TASK]} for start in range(0, len(users), _USERS_PER_TASK)]
-    dataset = ray.data.from_items(chunks, override_num_blocks=max(1, len(chunks)))
+    dataset = user_chunks(users)
     score = partial(_score_chunk, draft=str(draft), prepared=str(prepared))
     rows = dataset.map_batches(score, batch_size=1, batch_format="pyarrow").iter_rows()
     return [json.loads(row["row"]) for row in rows]
@@ -142,4 +147,8 @@ def _task(kind: str, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     predictions_N, labels_N = pairs[:, 0], pairs[:, 1]
     if kind == "regression":
         return {"kind": kind, **regression_metrics(labels_N, predictions_N)}
-    return {"kind": kind, **binary_metrics(labels_N, predictions_N), "reliability": reliability(labels_N, predictions_N)}
+    return {
+        "kind": kind,
+        **binary_metrics(labels_N, predictions_N),
+        "reliability": reliability(labels_N, predictions_N),
+    }

@@ -19,8 +19,8 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
 import typer  # noqa: E402
 
 from jobs.stages import Run, claim_workspace, say  # noqa: E402
+from motet.errors import MotetError, RecipeError  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
-from motet.errors import MotetError  # noqa: E402
 from motet.recipe_file import load_recipe  # noqa: E402
 
 STAGES = ("prepare", "embed", "train", "index", "evaluate", "release")
@@ -51,6 +51,12 @@ def run_pipeline(run: Run, until: str = "release") -> dict[str, Any]:
     return results
 
 
+def check_stage(name: str) -> None:
+    """Refuse what is not a stage."""
+    if name not in STAGES:
+        raise RecipeError(f"--until {name} is not a stage; stages: {', '.join(STAGES)}")
+
+
 def main(
     recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")] = None,
@@ -59,8 +65,7 @@ def main(
     """Run the pipeline for a recipe."""
     start = time.monotonic()
     try:
-        if until not in STAGES:
-            raise MotetError(f"--until {until} is not a stage; stages: {', '.join(STAGES)}")
+        check_stage(until)
         run = Run(load_recipe(recipe, overrides or []))
         check_inputs(run.loaded)
         claim_workspace(run)

@@ -1,8 +1,8 @@
 """prepare: raw logs to clean rows, quarantine, ledger, features, split, histories and profiles (Ray Data).
 
-    items -> check -> one row per id -> fit features -> encode
-    users -> check -> one row per id -> fit features
-    interactions -> check -> shards of whole users -> merge duplicates -> split -> histories, profiles
+items -> check -> one row per id -> fit features -> encode
+users -> check -> one row per id -> fit features
+interactions -> check -> shards of whole users -> merge duplicates -> split -> histories, profiles
 """
 
 import json
@@ -42,7 +42,13 @@ from motet.errors import DataError, RecipeError
 from motet.recipe import Recipe
 from motet.storage import open_filesystem, write_json
 
-CODE = ("platform/motet/data", "platform/motet/expressions.py", "platform/motet/task.py", "jobs/prepare.py", "jobs/tables.py")
+CODE = (
+    "platform/motet/data",
+    "platform/motet/expressions.py",
+    "platform/motet/task.py",
+    "jobs/prepare.py",
+    "jobs/tables.py",
+)
 
 
 def prepare(run: Run) -> Result:
@@ -101,7 +107,13 @@ def _summary(ledgers: dict[str, Ledger], labels: Counter[str], items: int) -> di
         f"read {log.read:,} interactions, kept {log.kept:,}, quarantined {log.quarantined:,}, merged {log.merged:,}; "
         f"{items:,} items, {labels['users']:,} users"
     )
-    return {"line": line, "items": items, "users": labels["users"], "labels": dict(labels), "interactions": log.kept}
+    return {
+        "line": line,
+        "items": items,
+        "users": labels["users"],
+        "labels": dict(labels),
+        "interactions": log.kept,
+    }
 
 
 def _shards(recipe: Recipe) -> int:
@@ -232,9 +244,7 @@ def _clean_interactions(folder: Path, recipe: Recipe, shards: int) -> tuple[Ledg
         raise DataError(f"{data.interactions.path} has no rows; the event log needs at least one")
     if ledger.kept == 0:
         reason, count = ledger.reasons.most_common(1)[0]
-        raise DataError(
-            f"{data.interactions.path}: no event is usable; most frequent reason: {reason} ({count} rows)"
-        )
+        raise DataError(f"{data.interactions.path}: no event is usable; most frequent reason: {reason} ({count} rows)")
     labels: Counter[str] = Counter()
     for row in rows:
         labels.update(json.loads(row["ledger"])["labels"])
@@ -294,7 +304,10 @@ class FinishUsers:
         profiles += [blank] * (len(ids) - len(profiles))
         events = pc.list_value_length(histories.column("items")).to_pylist()
         events += [0] * (len(ids) - len(events))
-        columns = {"user": pa.array(ids, pa.string()), "text": pa.array([text or "" for text in texts], pa.string())}
+        columns = {
+            "user": pa.array(ids, pa.string()),
+            "text": pa.array([text or "" for text in texts], pa.string()),
+        }
         columns |= {"slots": features.column("slots"), "numbers": features.column("numbers")}
         columns["profile"] = pa.array(profiles, pa.list_(pa.float32()))
         columns["events"] = pa.array(events, pa.int32())
@@ -327,7 +340,9 @@ def _profiles(histories: pa.Table, catalogue: "Catalogue", recipe: Recipe) -> li
 
 def _clip(table: pa.Table, values: dict[str, list[float]]) -> pa.Table:
     for name, (low, high) in values.items():
-        clipped = pc.min_element_wise(pc.max_element_wise(table.column(name), low, skip_nulls=False), high, skip_nulls=False)
+        clipped = pc.min_element_wise(
+            pc.max_element_wise(table.column(name), low, skip_nulls=False), high, skip_nulls=False
+        )
         table = table.set_column(table.column_names.index(name), name, clipped)
     return table
 

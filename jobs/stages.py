@@ -105,9 +105,7 @@ class Result:
         return dict(self.manifest["summary"])
 
 
-def run_stage(
-    run: Run, name: str, kind: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]]
-) -> Result:
+def run_stage(run: Run, name: str, kind: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]]) -> Result:
     """Run `work` on a new folder, or skip it if a whole result for the same inputs is there.
 
     Args:

@@ -70,7 +70,9 @@ class ShardKey:
         zero = counts.slice(0, 1)
         zero = zero.set_column(zero.column_names.index("_row"), "_row", pa.array([0], pa.int64()))
         extra = pa.concat_tables([zero] * self.shards)
-        return pa.concat_tables([table, extra.append_column("_shard", pa.array(np.arange(self.shards, dtype=np.int32)))])
+        return pa.concat_tables(
+            [table, extra.append_column("_shard", pa.array(np.arange(self.shards, dtype=np.int32)))]
+        )
 
 
 def by_shard(dataset: ray.data.Dataset, assign: Assign, finish: Shard) -> list[dict[str, Any]]:
@@ -107,7 +109,9 @@ class NumberKey:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Append `_shard`."""
-        return table.append_column("_shard", pa.array((table.column(self.key).to_numpy() % self.shards).astype(np.int32)))
+        return table.append_column(
+            "_shard", pa.array((table.column(self.key).to_numpy() % self.shards).astype(np.int32))
+        )
 
 
 def over_files(files: list[Path], work: Callable[[pa.Table], pa.Table]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """train: data-parallel multi-task training (Ray Train), fed by Ray Data, best epoch by a validation metric.
 
-    histories + users -> windows (Ray Data) -> workers: motet.training.loop -> checkpoint each epoch -> best model
+histories + users -> windows (Ray Data) -> workers: motet.training.loop -> checkpoint each epoch -> best model
 """
 
 import json
@@ -79,7 +79,12 @@ def _summary(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
     best = max((row for row in epochs if row["best"]), key=lambda row: int(row["epoch"]))
     score = best["validation"][recipe.train.select_by]
     line = f"{len(epochs)} epochs, best {best['epoch']} with {recipe.train.select_by} {score:.4f} on validation"
-    return {"line": line, "epochs": len(epochs), "best_epoch": best["epoch"], "validation": best["validation"]}
+    return {
+        "line": line,
+        "epochs": len(epochs),
+        "best_epoch": best["epoch"],
+        "validation": best["validation"],
+    }
 
 
 def _cause(error: BaseException) -> str:
@@ -165,7 +170,10 @@ class _Windows:
     def tables(self, batch: pa.Table) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Yield (histories, users) of each shard that the batch names."""
         for row in batch.to_pylist():
-            yield read_parquet(Path(row["histories"])), read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers"])
+            yield (
+                read_parquet(Path(row["histories"])),
+                read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers"]),
+            )
 
 
 class TrainWindows(_Windows):

@@ -1,6 +1,6 @@
 """The graph: Gateway -> Embedder -> Retriever -> Reranker, each a deployment that autoscales by itself.
 
-    serve deploy serve/config.yaml          (import_path: serve.app:build)
+serve deploy serve/config.yaml          (import_path: serve.app:build)
 """
 
 from pathlib import Path
@@ -32,7 +32,11 @@ def build(args: dict[str, Any]) -> Application:
     settings = read_recipe(folder).serve
     steps = [
         scaled(step, one, settings).bind(str(folder))
-        for step, one in ((Embedder, settings.embedder), (Retriever, settings.retriever), (Reranker, settings.reranker))
+        for step, one in (
+            (Embedder, settings.embedder),
+            (Retriever, settings.retriever),
+            (Reranker, settings.reranker),
+        )
     ]
     return scaled(Gateway, settings.gateway, settings).bind(str(folder), *steps)
 

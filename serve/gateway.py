@@ -14,7 +14,6 @@ from motet.errors import RequestError
 from motet.recommend import Item, Query, find_surface, read_recipe
 from motet.release.bundle import read_report, release_id
 from motet.storage import read_manifest
-from serve.web import NOT_FOUND, REFUSED, make_app, refuse
 from serve.schemas import (
     MOST_ITEMS,
     Health,
@@ -27,6 +26,7 @@ from serve.schemas import (
     SimilarItem,
     SimilarResponse,
 )
+from serve.web import NOT_FOUND, REFUSED, make_app, refuse
 
 app = make_app()
 
@@ -52,7 +52,12 @@ def to_model(item: Item) -> RecommendedItem:
     """Return the response's form of an item."""
     reason = ReasonModel(text=item.reason.text, by=item.reason.by, item=item.reason.item)
     return RecommendedItem(
-        id=item.item, title=item.title, value=item.value, scores=item.scores, sources=item.sources, reason=reason
+        id=item.item,
+        title=item.title,
+        value=item.value,
+        scores=item.scores,
+        sources=item.sources,
+        reason=reason,
     )
 
 

@@ -1,7 +1,7 @@
 """Serve the current release on this machine.
 
-    python serve/run.py --workspace workspace             until Ctrl-C
-    python serve/run.py --workspace workspace --ask       ask once, print the answer and the curl, end
+python serve/run.py --workspace workspace             until Ctrl-C
+python serve/run.py --workspace workspace --ask       ask once, print the answer and the curl, end
 """
 
 import json

@@ -38,10 +38,16 @@ class Request(BaseModel):
 class RecommendRequest(Request):
     """Ask for recommendations: for a known user, for a history of items, for a text, or for anyone."""
 
-    user_id: Id | None = Field(None, description="Who asks. An unknown user is answered by history, text or popularity.")
-    history: list[Id] | None = Field(None, max_length=200, description="Items, oldest first; replaces the stored history.")
+    user_id: Id | None = Field(
+        None, description="Who asks. An unknown user is answered by history, text or popularity."
+    )
+    history: list[Id] | None = Field(
+        None, max_length=200, description="Items, oldest first; replaces the stored history."
+    )
     text: Text | None = Field(None, description="What is wanted, in words.")
-    surface: Name | None = Field(None, description="Which value function orders the items; the recipe's first by default.")
+    surface: Name | None = Field(
+        None, description="Which value function orders the items; the recipe's first by default."
+    )
     k: int = Field(10, ge=1, le=MOST_ITEMS, description="How many items.")
     exclude_seen: bool = Field(True, description="Leave out what the user has met.")
     filters: dict[Name, Text | list[Text] | list[Number]] = Field(

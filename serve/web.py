@@ -74,7 +74,7 @@ def make_app(most_body_bytes: int = 65_536) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, most=most_body_bytes)  # type: ignore[arg-type]
+    app.add_middleware(BodyLimit, most=most_body_bytes)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(RequestError, _on_refused)
     return app
@@ -85,7 +85,8 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, RequestValidationError)
     detail = [
-        {"loc": [_safe(part) for part in one["loc"]], "msg": _message(one), "type": one["type"]} for one in error.errors()
+        {"loc": [_safe(part) for part in one["loc"]], "msg": _message(one), "type": one["type"]}
+        for one in error.errors()
     ]
     return JSONResponse({"detail": detail[:20]}, 422)
 

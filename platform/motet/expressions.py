@@ -228,7 +228,7 @@ class _Parser:
             if not self.take(")"):
                 self.fail("')'")
             return node
-        return self.fail("a column, number, 'text' or '('")  # type: ignore[no-any-return]
+        return self.fail("a column, number, 'text' or '('")
 
 
 def _walk(node: Node, kind: str) -> list[str]:

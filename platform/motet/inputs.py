@@ -17,7 +17,9 @@ def check_inputs(loaded: LoadedRecipe) -> None:
     """
     data, problems = loaded.recipe.data, []
     log = data.interactions
-    wanted = {("data", "interactions", key): getattr(log, key) for key in ("user", "item", "timestamp")}
+    wanted: dict[tuple[str | int, ...], str] = {
+        ("data", "interactions", key): getattr(log, key) for key in ("user", "item", "timestamp")
+    }
     wanted |= {("data", "interactions", "ranges", name): name for name in log.ranges}
     for number, task in enumerate(loaded.recipe.tasks):
         if task.scored:

@@ -1,6 +1,6 @@
 """The users of a release: attributes, text vectors, histories; and people who are not in it.
 
-    users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking
+users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,9 @@ class Person:
         """Return this person with another history; events count as of the same moment and of unknown liking."""
         unknown_S = np.full(len(places_S), UNKNOWN, np.int8) if liking_S is None else liking_S
         moments_S = np.zeros(len(places_S), np.int64)
-        return replace(self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none())
+        return replace(
+            self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none()
+        )
 
     def with_text(self, text_X: np.ndarray) -> "Person":
         """Return this person with the vector of a text as what they ask for."""
@@ -108,7 +110,10 @@ class People:
     def inputs(self, people: Sequence[Person], history: int) -> dict[str, np.ndarray]:
         """Return the user tower's inputs for B people: text, slots, numbers, items, liking, valid."""
         count = len(people)
-        items_BS, liking_BS = np.zeros((count, history), np.int64), np.full((count, history), UNKNOWN, np.int64)
+        items_BS, liking_BS = (
+            np.zeros((count, history), np.int64),
+            np.full((count, history), UNKNOWN, np.int64),
+        )
         valid_BS = np.zeros((count, history), bool)
         for row, person in enumerate(people):
             length = min(history, len(person.items_S))

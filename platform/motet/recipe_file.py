@@ -104,7 +104,8 @@ def _apply_override(raw: dict[str, Any], override: str, origins: dict[Path_, str
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: {text!r} is not a YAML value; quote it") from error
-    *parents, last = [int(part) if part.isdigit() else part for part in dotted.split(".")]
+    keys: list[str | int] = [int(part) if part.isdigit() else part for part in dotted.split(".")]
+    parents, last = keys[:-1], keys[-1]
     target: Any = raw
     for part in parents:
         if isinstance(target, list) and isinstance(part, int) and part < len(target):

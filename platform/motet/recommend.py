@@ -26,13 +26,14 @@ from motet.ranking.reasons import Reason, explain
 from motet.ranking.value import values
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.fusion import Fusion, log_softmax
 from motet.retrieval.library import load_sources
-from motet.retrieval.fusion import Fusion
 from motet.retrieval.sources import NeighbourSource, Source
-from motet.retrieval.state import Candidates, UserState
+from motet.retrieval.state import Candidates, Level, UserState
 from motet.storage import read_json
 
 UNKNOWN = 2
+_TEXT_SHARPNESS = 20.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Embedder:
             places_S = self.items.places(list(query.history))
             if len(query.history) and not len(places_S):
                 raise RequestError("history: none of these items is in the catalogue")
-            level = "history" if len(places_S) else "popular"
+            level: Level = "history" if len(places_S) else "popular"
             person = person.with_history(places_S, level)
         if query.text:
             person = person.with_text(self.people.whitening.apply(self.encoder.encode([query.text]))[0])
@@ -186,15 +187,23 @@ class Retriever:
         self.fusion = Fusion.from_dict(read_json(path)) if path.exists() else None
 
     def run(self, user: UserState, query: Query) -> Candidates:
-        """Return the fused candidates of one user, best first, at most `retrieval.candidates` and at least k if there are.
+        """Return the fused candidates of one user, best first: at most `retrieval.candidates`, or k if that is more.
+
+        A request with a text is answered by the contents of the items alone, if `profile` is among the sources.
 
         Raises:
             RequestError: for a surface or filter that the release does not have.
         """
         places_C, scores_CS, ranks_CS = self.collect(user, self.allowed(user, query))
-        assert self.fusion is not None
+        if user.level == "text" and "profile" in self.sources:
+            column = list(self.sources).index("profile")
+            listed = ~np.isnan(ranks_CS[:, column])
+            places_C, scores_CS, ranks_CS = places_C[listed], scores_CS[listed], ranks_CS[listed]
+            fused_C = log_softmax(_TEXT_SHARPNESS * scores_CS[:, column])
+        else:
+            assert self.fusion is not None
+            fused_C = self.fusion.log_probabilities(scores_CS, ranks_CS)
         listed_CS = np.where(np.isnan(ranks_CS), np.nan, scores_CS)
-        fused_C = self.fusion.log_probabilities(scores_CS, ranks_CS)
         best = np.lexsort((places_C, -fused_C))[: max(self.recipe.retrieval.candidates, query.k)]
         return Candidates(places_C, fused_C, listed_CS, tuple(self.sources)).take(best)
 
@@ -207,7 +216,7 @@ class Retriever:
         return allowed_I & self.items.allowed(fixed, np.zeros(0, np.int64)) if fixed else allowed_I
 
     def collect(self, user: UserState, allowed_I: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the union of all sources' lists: places [C], scores [C, S] (0: none), ranks [C, S] (NaN: not listed)."""
+        """Return the union of the lists: places [C], scores [C, S] (0: none), ranks [C, S] (NaN: not listed)."""
         answers = [source.ask(user) for source in self.sources.values()]
         lists = [a.best(self.recipe.retrieval.candidates, allowed_I)[0] if a else _nothing() for a in answers]
         places_C = np.unique(np.concatenate(lists))
@@ -300,7 +309,9 @@ class Reranker:
             return np.asarray(raw_N * self.card.scales[task].std + self.card.scales[task].mean, np.float32)
         return sigmoid(raw_N)
 
-    def order(self, user: UserState, candidates: Candidates, query: Query) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    def order(
+        self, user: UserState, candidates: Candidates, query: Query
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Return (rows in the order to show, values [C], scores by task)."""
         scores = self.task_scores(user, candidates)
         surface = self.recipe.surfaces[find_surface(self.recipe, query.surface)]
@@ -314,13 +325,25 @@ class Reranker:
         return [self._item(int(row), user, candidates, values_C, scores) for row in rows]
 
     def _item(
-        self, row: int, user: UserState, candidates: Candidates, values_C: np.ndarray, scores: dict[str, np.ndarray]
+        self,
+        row: int,
+        user: UserState,
+        candidates: Candidates,
+        values_C: np.ndarray,
+        scores: dict[str, np.ndarray],
     ) -> Item:
         place = int(candidates.places_C[row])
         found_by = candidates.found_by(row)
         reason = explain(place, found_by, user, self.items.unit_ID, self.item_knn, self.items.ids, self.items.titles)
         rounded = {name: round(float(score[row]), 6) for name, score in scores.items()}
-        return Item(self.items.ids[place], self.items.titles[place], round(float(values_C[row]), 6), rounded, found_by, reason)
+        return Item(
+            self.items.ids[place],
+            self.items.titles[place],
+            round(float(values_C[row]), 6),
+            rounded,
+            found_by,
+            reason,
+        )
 
 
 class Recommender:

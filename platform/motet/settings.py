@@ -122,7 +122,14 @@ SourceName = Literal["vectors", "item_knn", "user_knn", "transitions", "profile"
 class RetrievalSettings(Section):
     """Where candidates come from."""
 
-    sources: tuple[SourceName, ...] = ("vectors", "item_knn", "user_knn", "transitions", "profile", "popularity")
+    sources: tuple[SourceName, ...] = (
+        "vectors",
+        "item_knn",
+        "user_knn",
+        "transitions",
+        "profile",
+        "popularity",
+    )
     """Sources whose candidate lists are fused."""
     candidates: int = Field(default=200, ge=1, le=2000)
     """Candidates per source."""
@@ -155,7 +162,7 @@ class Surface(Section):
 
     weights: dict[str, float] = Field(min_length=1)
     """Weight of each task's calibrated score."""
-    filters: dict[str, AttributeFilter] = {}
+    filters: dict[str, AttributeFilter] = Field(default_factory=dict)
     """Categories that items must have here."""
 
 

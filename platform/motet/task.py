@@ -3,9 +3,9 @@
 A row of the table is a `Task`. Its `kind` decides everything else:
 
     kind        label                       head            loss             metrics          served as
-    retrieval   the next item               user vector     softmax          ndcg, recall     probability among candidates
+    retrieval   the next item               user vector     softmax          ndcg, recall     probability, of candidates
     binary      expression that is a truth  1 logit         cross-entropy    auc, logloss     calibrated probability
-    regression  expression that is a number 1 value         squared error    rmse, mae        calibrated value in its range
+    regression  expression that is a number 1 value         squared error    rmse, mae        calibrated value in range
 """
 
 from typing import Literal

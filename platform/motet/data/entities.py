@@ -1,7 +1,7 @@
 """Items and users as the rest of the house sees them: one text, slots and numbers, and what is shown.
 
-    items: item (id), place (int32 in the catalogue), title, text, slots, numbers, attr:<category> (list), num:<number>
-    users: user (id), text, slots, numbers, profile (list of float32), events (int32)
+items: item (id), place (int32 in the catalogue), title, text, slots, numbers, attr:<category> (list), num:<number>
+users: user (id), text, slots, numbers, profile (list of float32), events (int32)
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,7 @@ from motet.data_settings import Entity, Items
 def join_text(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     """Return `column: value; column: value` per row; a missing value leaves its part out."""
     parts = [
-        pc.binary_join_element_wise(f"{name}:", table.column(f"text:{name}").combine_chunks(), " ")
-        for name in columns
+        pc.binary_join_element_wise(f"{name}:", table.column(f"text:{name}").combine_chunks(), " ") for name in columns
     ]
     if not parts:
         return pa.array([""] * table.num_rows, pa.string())

@@ -174,7 +174,10 @@ def fit_number(name: str, values: pa.ChunkedArray, clean: Clean) -> NumberFeatur
     low, high = (float(q) for q in np.quantile(present_N, clean.outliers))
     how: Literal["mean", "median"] | float = clean.missing.numbers
     clipped_N = np.clip(present_N, low, high)
-    fill = float({"mean": np.mean, "median": np.median}[how](clipped_N)) if isinstance(how, str) else float(how)
+    if isinstance(how, str):
+        fill = float(clipped_N.mean() if how == "mean" else np.median(clipped_N))
+    else:
+        fill = float(how)
     low, high = min(low, fill), max(high, fill)
     filled_N = np.append(clipped_N, np.full(len(values) - len(present_N), fill))
     std = float(filled_N.std())

@@ -1,6 +1,6 @@
 """One row per user: the events in order, with part, labels and the profile built from them.
 
-    user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown)
+user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown)
 """
 
 from collections.abc import Sequence

@@ -11,9 +11,7 @@ import pyarrow.compute as pc
 from motet.data.reading import COUNT
 from motet.errors import DataError
 
-_QUARANTINE = pa.schema(
-    [("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("raw", pa.string())]
-)
+_QUARANTINE = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
 
 
 @dataclass

@@ -15,7 +15,9 @@ SAMPLE_ROWS = 100_000
 def row_priority(table: pa.Table) -> np.ndarray:
     """Return a uint64 per row from `_file` and `_row`, the same wherever the row is read."""
     with np.errstate(over="ignore"):
-        return mix(text_hash(table.column("_file").combine_chunks()) + table.column("_row").to_numpy().astype(np.uint64))
+        return mix(
+            text_hash(table.column("_file").combine_chunks()) + table.column("_row").to_numpy().astype(np.uint64)
+        )
 
 
 def take_sample(table: pa.Table, columns: list[str], size: int = SAMPLE_ROWS) -> pa.Table:

@@ -1,6 +1,6 @@
 """Train, validation and test: by time, or each user's last two events.
 
-    TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST = 0, 1, 2
 """
 
 import numpy as np

@@ -50,9 +50,13 @@ class VectorCache:
             vectors = table.column("vector").combine_chunks()
             rows_ND = vectors.flatten().to_numpy().reshape(-1, vectors.type.list_size)
         except (pa.ArrowInvalid, KeyError, AttributeError) as error:
-            raise EncoderError(f"{path} is not a vector file ({error}); delete it, its texts are encoded anew") from error
+            raise EncoderError(
+                f"{path} is not a vector file ({error}); delete it, its texts are encoded anew"
+            ) from error
         if rows_ND.shape[1] != self.dim:
-            raise EncoderError(f"{path} holds vectors of {rows_ND.shape[1]} numbers, the model gives {self.dim}; delete it")
+            raise EncoderError(
+                f"{path} holds vectors of {rows_ND.shape[1]} numbers, the model gives {self.dim}; delete it"
+            )
         self._parts.append(rows_ND)
         keys = np.array(table.column("key").to_pylist(), self._keys.dtype)
         places_N2 = np.stack([np.full(len(keys), len(self._parts) - 1), np.arange(len(keys))], 1)

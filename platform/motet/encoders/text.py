@@ -1,6 +1,6 @@
 """A language model as a text encoder: any transformers AutoModel folder, encoder or decoder.
 
-    texts -> tokens -> batches of like length -> model -> pooling -> unit vectors [N, D]
+texts -> tokens -> batches of like length -> model -> pooling -> unit vectors [N, D]
 """
 
 import json
@@ -133,7 +133,10 @@ class TextEncoder:
             mask_BL[row, : max(1, len(ids))] = 1
         if self.device.type == "cuda":
             ids_BL, mask_BL = ids_BL.pin_memory(), mask_BL.pin_memory()
-        ids_BL, mask_BL = ids_BL.to(self.device, non_blocking=True), mask_BL.to(self.device, non_blocking=True)
+        ids_BL, mask_BL = (
+            ids_BL.to(self.device, non_blocking=True),
+            mask_BL.to(self.device, non_blocking=True),
+        )
         hidden_BLD = self.model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
         pooled_BD = pool(hidden_BLD.float(), mask_BL, self.settings.pooling)
         return np.asarray(torch.nn.functional.normalize(pooled_BD, dim=-1).cpu().numpy())

@@ -43,9 +43,18 @@ def held_out(histories: pa.Table, part: int, liked: str | None) -> list[HeldOut]
             continue
         items_S = np.array(row["items"], np.int64)
         labels = {name.removeprefix("label:"): np.array(row[name], np.float32)[now_S] for name in columns}
-        liking_S = liking_of(np.array(row[liked], np.float32)) if liked else np.full(len(items_S), LIKING_UNKNOWN, np.int8)
+        liking_S = (
+            liking_of(np.array(row[liked], np.float32)) if liked else np.full(len(items_S), LIKING_UNKNOWN, np.int8)
+        )
         moments_S = np.array(row["timestamps"], np.int64)
         found.append(
-            HeldOut(row["user"], items_S[before_S], liking_S[before_S], moments_S[before_S], items_S[now_S], labels)
+            HeldOut(
+                row["user"],
+                items_S[before_S],
+                liking_S[before_S],
+                moments_S[before_S],
+                items_S[now_S],
+                labels,
+            )
         )
     return found

@@ -23,7 +23,7 @@ PROTOCOLS = {
 
 
 def target_rows(user: HeldOut, recipe: Recipe) -> np.ndarray:
-    """Return which held-out events are targets: all, or the positives of `evaluate.target`, that are not in the history."""
+    """Return which held-out events are targets: all, or the positives of `evaluate.target`; new items only."""
     wanted_N = np.ones(len(user.targets_N), bool)
     if recipe.evaluate.target is not None:
         wanted_N = user.labels[recipe.evaluate.target] == 1

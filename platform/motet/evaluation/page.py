@@ -208,9 +208,7 @@ def _index(report: Mapping[str, Any]) -> str:
     if not index:
         return ""
     floor = index.get("floor")
-    recalls = [
-        (name, index[name]) for name in index if name.startswith("recall@") and index[name] is not None
-    ]
+    recalls = [(name, index[name]) for name in index if name.startswith("recall@") and index[name] is not None]
     words = [f"{name} against exact search {_number(value)}" for name, value in recalls]
     short = floor is not None and any(value < floor for _, value in recalls)
     if floor is not None:

@@ -191,9 +191,7 @@ def _reach(figure: Any) -> tuple[float, float]:
     return max(0.0, mean - (mean if low is None else low)), max(0.0, (mean if high is None else high) - mean)
 
 
-def _figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
-) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, list[Axes]]:
     """Makes a figure (in inches) with its panels."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False, **grid).flat)

@@ -165,14 +165,10 @@ def self_information(popularity_I: ArrayLike) -> FloatArray:
     """
     counts_I = np.asarray(popularity_I, dtype=np.float64)
     if counts_I.ndim != 1 or not counts_I.size:
-        raise EvaluationError(
-            f"popularity_I has the shape {counts_I.shape}: give one count an item, shape (I,)"
-        )
+        raise EvaluationError(f"popularity_I has the shape {counts_I.shape}: give one count an item, shape (I,)")
     wrong_I = ~np.isfinite(counts_I) | (counts_I < 0)
     if wrong_I.any():
-        raise EvaluationError(
-            f"popularity_I[{wrong_I.argmax()}] = {counts_I[wrong_I][0]} is no count: give 0 or more"
-        )
+        raise EvaluationError(f"popularity_I[{wrong_I.argmax()}] = {counts_I[wrong_I][0]} is no count: give 0 or more")
     bits_I: FloatArray = -np.log2((counts_I + 1.0) / (counts_I.sum() + counts_I.size))
     return bits_I
 
@@ -263,9 +259,7 @@ def paired_bootstrap(
     """
     ours, theirs = _values("ours_U", ours_U), _values("theirs_U", theirs_U)
     if ours.shape != theirs.shape:
-        raise EvaluationError(
-            f"ours_U has {ours.size} users, theirs_U {theirs.size}: give the same users in one order"
-        )
+        raise EvaluationError(f"ours_U has {ours.size} users, theirs_U {theirs.size}: give the same users in one order")
     low, high = bootstrap_interval(ours - theirs, seed, resamples)
     return float((ours - theirs).mean()), low, high
 

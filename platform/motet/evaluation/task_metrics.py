@@ -76,9 +76,7 @@ def regression_metrics(labels_N: ArrayLike, predictions_N: ArrayLike) -> dict[st
     }
 
 
-def reliability(
-    labels_N: ArrayLike, probabilities_N: ArrayLike, bins: int = BINS
-) -> list[dict[str, float | None]]:
+def reliability(labels_N: ArrayLike, probabilities_N: ArrayLike, bins: int = BINS) -> list[dict[str, float | None]]:
     """Gives, bin by bin, the probability that was said and the share that came true.
 
     Args:
@@ -153,9 +151,7 @@ def _known(labels: ArrayLike, predictions: ArrayLike) -> tuple[FloatArray, Float
     labels_N = np.asarray(labels, dtype=np.float64)
     predictions_N = np.asarray(predictions, dtype=np.float64)
     if labels_N.ndim != 1 or labels_N.shape != predictions_N.shape:
-        raise EvaluationError(
-            f"labels are {labels_N.shape}, predictions {predictions_N.shape}: give both as (N,)"
-        )
+        raise EvaluationError(f"labels are {labels_N.shape}, predictions {predictions_N.shape}: give both as (N,)")
     broken = int((~np.isfinite(predictions_N)).sum())
     if broken:
         raise EvaluationError(

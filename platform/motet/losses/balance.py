@@ -1,7 +1,7 @@
 """How the tasks' losses become one: weights from torchjd's scalarizers.
 
-A scalarizer sees the GLOBAL loss of each task (all workers together); its gradient with respect to these gives each task's
-weight, and every worker multiplies its own share by it. So one worker and many do the same.
+A scalarizer sees the GLOBAL loss of each task (all workers together); its gradient with respect to these gives
+each task's weight, and every worker multiplies its own share by it. So one worker and many do the same.
 
     static        the recipe's weights
     uncertainty   learned log-variances (Kendall et al., CVPR 2018)

@@ -1,9 +1,9 @@
 """Losses as (sum, count): what is unknown adds to neither, and the caller divides by the GLOBAL count.
 
-    kind         scores                 labels                      loss of one labelled row
-    binary       logits [N]             0, 1, NaN = unknown         cross-entropy
-    regression   standardised [N]       standardised, NaN unknown   squared error
-    retrieval    logits [N, C]          place of the next item      cross-entropy over the candidates
+kind         scores                 labels                      loss of one labelled row
+binary       logits [N]             0, 1, NaN = unknown         cross-entropy
+regression   standardised [N]       standardised, NaN unknown   squared error
+retrieval    logits [N, C]          place of the next item      cross-entropy over the candidates
 """
 
 import torch

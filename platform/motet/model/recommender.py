@@ -1,8 +1,8 @@
 """The whole network: item tower, user tower, task layers, heads.
 
-    user_BD    = user tower(history)              item_ID = item tower(catalogue)
-    retrieval  = cosine(user, item) / temperature
-    task_BCT   = heads(experts([user, item, user * item, cosine, log count of the item]))
+user_BD    = user tower(history)              item_ID = item tower(catalogue)
+retrieval  = cosine(user, item) / temperature
+task_BCT   = heads(experts([user, item, user * item, cosine, log count of the item]))
 """
 
 from dataclasses import dataclass

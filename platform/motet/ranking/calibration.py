@@ -31,7 +31,7 @@ class Calibrator:
         """Return calibrated scores, float32 [N]."""
         if self.kind == "linear":
             slope, intercept = self.x
-            return np.clip(slope * raw_N + intercept, *self.y).astype(np.float32)
+            return np.clip(slope * raw_N + intercept, self.y[0], self.y[1]).astype(np.float32)
         if self.kind == "isotonic":
             return np.interp(raw_N, self.x, self.y).astype(np.float32)
         slope, intercept = self.x if self.kind == "platt" else (1.0, 0.0)

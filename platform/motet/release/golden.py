@@ -1,6 +1,6 @@
 """Golden requests: a few queries with their answers, that travel in the bundle and are replayed before it goes live.
 
-    python -m motet.release.golden FOLDER     replay in this process; exit 0 if all answers are the same
+python -m motet.release.golden FOLDER     replay in this process; exit 0 if all answers are the same
 """
 
 import sys
@@ -33,7 +33,12 @@ def _latest(recommender: Recommender, user: str) -> list[str]:
 
 
 def _to_json(query: Query) -> dict[str, Any]:
-    return {"user": query.user, "history": query.history and list(query.history), "surface": query.surface, "k": query.k}
+    return {
+        "user": query.user,
+        "history": query.history and list(query.history),
+        "surface": query.surface,
+        "k": query.k,
+    }
 
 
 def _from_json(value: dict[str, Any]) -> Query:

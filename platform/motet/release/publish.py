@@ -137,7 +137,8 @@ class Releases:
         if ours < theirs * (1 - settings.max_ndcg_drop):
             raise ReleaseError(
                 f"the gate refuses this release: NDCG {ours:.4f}, the current one has {theirs:.4f} and "
-                f"release.max_ndcg_drop allows {theirs * (1 - settings.max_ndcg_drop):.4f}; train a better one or raise it"
+                f"release.max_ndcg_drop allows {theirs * (1 - settings.max_ndcg_drop):.4f}; train a better one "
+                "or raise it"
             )
 
     def _point(self, name: str) -> None:

@@ -17,6 +17,12 @@ FEATURES_PER_SOURCE = 3
 _PENALTY = 1e-3
 
 
+def log_softmax(logits_C: np.ndarray) -> np.ndarray:
+    """Return log-probabilities, float32 [C]."""
+    shifted_C = logits_C - logits_C.max(initial=-np.inf) if len(logits_C) else logits_C
+    return np.asarray(shifted_C - np.log(np.exp(shifted_C).sum()) if len(logits_C) else logits_C, np.float32)
+
+
 class Fusion:
     """Fitted weights for a list of sources.
 
@@ -27,8 +33,15 @@ class Fusion:
         weights_F: one weight per feature: scores, then log ranks, then presence.
     """
 
-    def __init__(self, sources: Sequence[str], center_S: np.ndarray, scale_S: np.ndarray, weights_F: np.ndarray) -> None:
-        self.sources, self.center_S, self.scale_S, self.weights_F = tuple(sources), center_S, scale_S, weights_F
+    def __init__(
+        self, sources: Sequence[str], center_S: np.ndarray, scale_S: np.ndarray, weights_F: np.ndarray
+    ) -> None:
+        self.sources, self.center_S, self.scale_S, self.weights_F = (
+            tuple(sources),
+            center_S,
+            scale_S,
+            weights_F,
+        )
 
     def features(self, scores_CS: np.ndarray, ranks_CS: np.ndarray) -> np.ndarray:
         """Return [C, 3S].
@@ -43,14 +56,10 @@ class Fusion:
 
     def log_probabilities(self, scores_CS: np.ndarray, ranks_CS: np.ndarray) -> np.ndarray:
         """Return the log-probability of each candidate, float32 [C]."""
-        logits_C = self.features(scores_CS, ranks_CS) @ self.weights_F
-        top = logits_C.max(initial=0.0)
-        return np.asarray(logits_C - top - np.log(np.exp(logits_C - top).sum()), np.float32)
+        return log_softmax(self.features(scores_CS, ranks_CS) @ self.weights_F)
 
     @classmethod
-    def fit(
-        cls, sources: Sequence[str], examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    ) -> "Fusion":
+    def fit(cls, sources: Sequence[str], examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> "Fusion":
         """Fit on examples (scores_CS, ranks_CS, row of the item that came next).
 
         Raises:

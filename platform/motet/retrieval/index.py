@@ -1,8 +1,8 @@
 """The vector index: FAISS inner product over unit vectors, with an id for every row and a mask for every query.
 
-    flat   exact
-    ivf    inverted lists, `nprobe` of them searched
-    hnsw   a navigable graph, `ef_search` wide
+flat   exact
+ivf    inverted lists, `nprobe` of them searched
+hnsw   a navigable graph, `ef_search` wide
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import faiss
+import faiss as _faiss
 import numpy as np
 
 from motet.errors import RetrievalError
@@ -19,6 +19,7 @@ from motet.settings import IndexSettings
 from motet.storage import write_file_atomic, write_json
 
 Scored = tuple[np.ndarray, np.ndarray]
+faiss: Any = _faiss  # its published types lack the search parameters
 
 
 class Index(Protocol):
@@ -60,6 +61,7 @@ class VectorIndex:
             raise RetrievalError(f"the index cannot be built: {what}; train again with a lower learning rate")
         kind, dim = choose_kind(settings, len(vectors_ID)), vectors_ID.shape[1]
         vectors_ID = np.ascontiguousarray(vectors_ID, np.float32)
+        index: Any
         if kind == "flat":
             index = faiss.IndexFlatIP(dim)
         elif kind == "hnsw":

@@ -1,5 +1,6 @@
 """The sources of a bundle, built from its files in the order of the recipe."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,19 @@ def load_sources(
     """Return {name: source} for the recipe's sources, or those of them that are in `only`."""
     settings = recipe.retrieval
     names = [name for name in settings.sources if only is None or name in only]
-    makers = {
+    makers: dict[str, Callable[[], Source]] = {
         "vectors": lambda: VectorSource(VectorIndex.load(folder / "index.faiss"), items.unit_ID),
-        "profile": lambda: VectorSource(VectorIndex.load(folder / "content.faiss"), items.content_IW, uses_content=True),
+        "profile": lambda: VectorSource(
+            VectorIndex.load(folder / "content.faiss"), items.content_IW, uses_content=True
+        ),
         "item_knn": lambda: _neighbour_source(folder, "item_knn", len(items), None),
         "transitions": lambda: _neighbour_source(folder, "transitions", len(items), settings.transition_decay),
-        "user_knn": lambda: UserSource(
-            _met_items(folder), len(items), settings.neighbours, settings.shrinkage
-        ),
+        "user_knn": lambda: UserSource(_met_items(folder), len(items), settings.neighbours, settings.shrinkage),
         "popularity": lambda: PopularitySource(
             read_parquet(folder / "popularity.parquet").column("score").to_numpy().astype(np.float32)
         ),
     }
-    return {name: makers[name]() for name in names}  # type: ignore[no-untyped-call]
+    return {name: makers[name]() for name in names}
 
 
 def _neighbour_source(folder: Path, kind: str, items: int, decay: float | None) -> NeighbourSource:

@@ -82,6 +82,11 @@ def neighbours(pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float
         starts = np.append(True, np.diff(key[order, 0]) != 0) if len(order) else np.zeros(0, bool)
         run = np.arange(len(order)) - np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
         kept = order[run < keep]
-        columns = [pa.array([kind] * len(kept)), pa.array(key[kept, 0]), pa.array(key[kept, 1]), pa.array(weight[kept])]
+        columns = [
+            pa.array([kind] * len(kept)),
+            pa.array(key[kept, 0]),
+            pa.array(key[kept, 1]),
+            pa.array(weight[kept]),
+        ]
         tables.append(pa.table(columns, names=["kind", "item", "other", "weight"]))
     return pa.concat_tables(tables)

@@ -1,11 +1,11 @@
 """Where candidates come from. A source answers a user with scores: the best k, and the score of any item.
 
-    vectors       FAISS over the item tower, asked with the user tower
-    profile       FAISS over text and attributes, asked with the profile or the request's text
-    item_knn      items that the same users met: cosine with shrinkage (Sarwar et al., WWW 2001)
-    transitions   items that come soon after: decayed counts of what followed
-    user_knn      what similar users met (Resnick et al., CSCW 1994)
-    popularity    what many met lately, counts with a half-life
+vectors       FAISS over the item tower, asked with the user tower
+profile       FAISS over text and attributes, asked with the profile or the request's text
+item_knn      items that the same users met: cosine with shrinkage (Sarwar et al., WWW 2001)
+transitions   items that come soon after: decayed counts of what followed
+user_knn      what similar users met (Resnick et al., CSCW 1994)
+popularity    what many met lately, counts with a half-life
 """
 
 from dataclasses import dataclass

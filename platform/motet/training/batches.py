@@ -1,6 +1,6 @@
 """Rows of windows to padded tensors.
 
-    B sequences, S inputs (padded on the left), P = S + 1 outputs, T scored tasks
+B sequences, S inputs (padded on the left), P = S + 1 outputs, T scored tasks
 """
 
 from dataclasses import dataclass, fields
@@ -91,7 +91,7 @@ def _place(lengths_B: np.ndarray, shift_B: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _left(table: pa.Table, name: str, width: int, fill: float, kind: type) -> tuple[np.ndarray, np.ndarray]:
     lengths_B, flat_N = _lists(table, name)
-    padded_BS = np.full((len(lengths_B), width), fill, kind)
+    padded_BS: np.ndarray = np.full((len(lengths_B), width), fill, kind)
     valid_BS = np.zeros((len(lengths_B), width), bool)
     rows_N, columns_N = _place(lengths_B, width - lengths_B)
     padded_BS[rows_N, columns_N] = flat_N
@@ -101,7 +101,7 @@ def _left(table: pa.Table, name: str, width: int, fill: float, kind: type) -> tu
 
 def _right(table: pa.Table, name: str, width: int, fill: float, kind: type) -> np.ndarray:
     lengths_B, flat_N = _lists(table, name)
-    padded_BN = np.full((len(lengths_B), max(1, width, int(lengths_B.max(initial=0)))), fill, kind)
+    padded_BN: np.ndarray = np.full((len(lengths_B), max(1, width, int(lengths_B.max(initial=0)))), fill, kind)
     rows_N, columns_N = _place(lengths_B, np.zeros_like(lengths_B))
     padded_BN[rows_N, columns_N] = flat_N
     return padded_BN
@@ -110,7 +110,7 @@ def _right(table: pa.Table, name: str, width: int, fill: float, kind: type) -> n
 def _outputs(table: pa.Table, name: str, width: int, fill: float, kind: type) -> np.ndarray:
     """Align a list of 1 + S entries: the first to output 0, the rest to the right end."""
     lengths_B, flat_N = _lists(table, name)
-    padded_BP = np.full((len(lengths_B), width), fill, kind)
+    padded_BP: np.ndarray = np.full((len(lengths_B), width), fill, kind)
     rows_N, columns_N = _place(lengths_B, width - lengths_B)
     first_N = np.append(True, np.diff(rows_N) != 0) if len(rows_N) else np.zeros(0, bool)
     columns_N[first_N] = 0

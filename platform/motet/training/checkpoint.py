@@ -12,7 +12,15 @@ from safetensors.torch import load_file, save_file
 from motet.errors import TrainingError
 from motet.model.io import ModelCard, save_model
 from motet.model.recommender import Recommender
-from motet.storage import MANIFEST, manifest_problems, read_json, read_manifest, write_file_atomic, write_json, write_manifest
+from motet.storage import (
+    MANIFEST,
+    manifest_problems,
+    read_json,
+    read_manifest,
+    write_file_atomic,
+    write_json,
+    write_manifest,
+)
 
 
 def save_checkpoint(

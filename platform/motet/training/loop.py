@@ -134,7 +134,11 @@ class Trainer:
     def _epoch(self, batches: Iterable[Batch]) -> tuple[dict[str, float], dict[str, float], int, float]:
         self.module.train()
         names = [task.name for task in self.step_module.tasks]
-        sums_T, counts_T, weights_T = torch.zeros(len(names)), torch.zeros(len(names)), torch.zeros(len(names))
+        sums_T, counts_T, weights_T = (
+            torch.zeros(len(names)),
+            torch.zeros(len(names)),
+            torch.zeros(len(names)),
+        )
         steps, last, waited = 0, None, 0.0
         iterator = iter(batches)
         while True:
@@ -155,7 +159,12 @@ class Trainer:
         self.balancer.end_epoch()
         mean_T = sums_T / counts_T.clamp(min=1)
         losses = dict(zip(names, mean_T.tolist(), strict=True))
-        return losses, dict(zip(names, (weights_T / steps).tolist(), strict=True)), int(counts_T.max()), waited
+        return (
+            losses,
+            dict(zip(names, (weights_T / steps).tolist(), strict=True)),
+            int(counts_T.max()),
+            waited,
+        )
 
     def _losses(self, batch: Batch, idle: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return local sums (with gradient), global sums and global counts, [T] each."""

@@ -41,9 +41,7 @@ class Catalogue(nn.Module):
 
     def vectors(self, model: Recommender, places_C: Tensor) -> Tensor:
         """Return the item vectors of some places, [C, D], with gradient."""
-        return model.items(
-            places_C + 1, self.text_IX[places_C], self.slots_IL[places_C], self.numbers_IM[places_C]
-        )
+        return model.items(places_C + 1, self.text_IX[places_C], self.slots_IL[places_C], self.numbers_IM[places_C])
 
 
 class TrainStep(nn.Module):

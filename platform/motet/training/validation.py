@@ -1,8 +1,8 @@
 """The validation metrics of one epoch: ranking over the whole catalogue, and the scored tasks.
 
-    <retrieval task>.ndcg, .recall   at 10, what the user met in training left out
-    <retrieval task>.loss            cross-entropy of the first target over the catalogue
-    <task>.auc / .rmse / .loss       on the labels of the targets
+<retrieval task>.ndcg, .recall   at 10, what the user met in training left out
+<retrieval task>.loss            cross-entropy of the first target over the catalogue
+<task>.auc / .rmse / .loss       on the labels of the targets
 """
 
 from collections.abc import Iterable

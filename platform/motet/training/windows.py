@@ -38,7 +38,12 @@ def window_bounds(events: int, history: int) -> Iterator[tuple[int, int, int]]:
 
 
 def train_rows(
-    histories: pa.Table, users: pa.Table, history: int, liked: str | None, text: TextVectors, multiple_of: int = 1
+    histories: pa.Table,
+    users: pa.Table,
+    history: int,
+    liked: str | None,
+    text: TextVectors,
+    multiple_of: int = 1,
 ) -> pa.Table:
     """Return the training windows of a shard's users.
 
@@ -69,7 +74,12 @@ def train_rows(
 
 
 def _window(
-    items_N: np.ndarray, liking_N: np.ndarray, labels: dict[str, np.ndarray], first: int, end: int, target: int
+    items_N: np.ndarray,
+    liking_N: np.ndarray,
+    labels: dict[str, np.ndarray],
+    first: int,
+    end: int,
+    target: int,
 ) -> dict[str, object]:
     """Return one window; `targets` and labels have one entry more than `items`: before the first event."""
     starts = first == 0

@@ -37,8 +37,7 @@ def _binary(auc: float | None) -> dict[str, Any]:
 def _report() -> dict[str, Any]:
     reasons = {"no_such_item": 2, "no_time": 5}
     curve = [
-        {"low": place / 2, "high": (place + 1) / 2, "count": 9, "prediction": 0.3, "label": 0.4}
-        for place in (0, 1)
+        {"low": place / 2, "high": (place + 1) / 2, "count": 9, "prediction": 0.3, "label": 0.4} for place in (0, 1)
     ]
     return {
         "recipe": "movielens",
@@ -151,9 +150,7 @@ def test_all_sections_are_there(page: _Page) -> None:
 
 
 def test_nothing_else_is_needed(page: _Page) -> None:
-    addresses = [
-        attributes.get(name, "data:") for _, attributes in page.tags for name in ("src", "href", "srcset")
-    ]
+    addresses = [attributes.get(name, "data:") for _, attributes in page.tags for name in ("src", "href", "srcset")]
     assert all(address.startswith("data:") for address in addresses)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert not re.search(r"https?:|url\(|@import", page.text)
@@ -225,9 +222,7 @@ def test_training_index_and_stages(page: _Page) -> None:
 
 def test_index_under_its_floor_stands_out() -> None:
     page = _Page({"index": {"kind": "ivf", "recall@100": 0.9, "floor": 0.95}})
-    assert page.all_of("p") == [
-        "Kind ivf: recall@100 against exact search 0.9000, UNDER the floor of 0.9500."
-    ]
+    assert page.all_of("p") == ["Kind ivf: recall@100 against exact search 0.9000, UNDER the floor of 0.9500."]
     assert page.looking("bad") == ["p"]
 
 

@@ -55,9 +55,7 @@ def test_numpy_values_become_plain_ones(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_are_refused_by_their_place(tmp_path: Path, value: float) -> None:
     report = _report()
     report["training"][1]["losses"]["watch"] = value
-    with pytest.raises(
-        EvaluationError, match=rf"report\.training\[1\]\.losses\.watch = {value} is not finite"
-    ):
+    with pytest.raises(EvaluationError, match=rf"report\.training\[1\]\.losses\.watch = {value} is not finite"):
         write_report(tmp_path / "out", report)
     assert not (tmp_path / "out").exists()
 
@@ -68,9 +66,7 @@ def test_nan_inside_an_array_is_refused(tmp_path: Path) -> None:
 
 
 def test_values_and_keys_without_a_json_form_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        EvaluationError, match=r"report\.stages is a set: give numbers, strings, lists and dicts"
-    ):
+    with pytest.raises(EvaluationError, match=r"report\.stages is a set: give numbers, strings, lists and dicts"):
         write_report(tmp_path, {"stages": {1, 2}})
     with pytest.raises(EvaluationError, match=r"report\.stages has the key 7, a int: give strings as keys"):
         write_report(tmp_path, {"stages": {7: 1.0}})

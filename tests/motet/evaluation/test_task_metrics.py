@@ -89,9 +89,7 @@ def test_tensors_integers_and_booleans_are_taken() -> None:
 
 @pytest.mark.parametrize("metrics", [binary_metrics, regression_metrics, reliability])
 def test_predictions_that_are_not_finite_are_counted(metrics: type) -> None:
-    with pytest.raises(
-        EvaluationError, match="3 of 4 predictions are not finite: mend the model or its input"
-    ):
+    with pytest.raises(EvaluationError, match="3 of 4 predictions are not finite: mend the model or its input"):
         metrics([1.0, 0.0, nan, 1.0], [nan, float("inf"), nan, 0.5])
 
 
@@ -104,9 +102,7 @@ def test_shapes_must_agree(metrics: type) -> None:
 
 
 def test_wrong_values_are_named() -> None:
-    with pytest.raises(
-        EvaluationError, match=r"2 of 3 probabilities are outside 0 to 1 \(-1.5 first\): .* not logits"
-    ):
+    with pytest.raises(EvaluationError, match=r"2 of 3 probabilities are outside 0 to 1 \(-1.5 first\): .* not logits"):
         binary_metrics([0.0, 1.0, 1.0], [-1.5, 2.0, 1.0])
     with pytest.raises(EvaluationError, match=r"1 of 2 labels are neither 0 nor 1 \(4.0 first\)"):
         binary_metrics([1.0, 4.0], [0.5, 0.5])
