@@ -62,7 +62,7 @@ def _texts(prepared: Path) -> ray.data.Dataset:
     datasets = []
     for kind, key in (("items", "place"), ("users", "user")):
         files = [str(path) for path in sorted((prepared / kind).glob("*.parquet"))]
-        dataset = ray.data.read_parquet(files, columns=[key, "text"])
+        dataset = ray.data.read_parquet(files).select_columns([key, "text"])
         datasets.append(dataset.map_batches(partial(_keyed, kind=kind, key=key), batch_format="pyarrow"))
     return datasets[0].union(datasets[1])
 

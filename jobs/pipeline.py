@@ -19,7 +19,7 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
 import typer  # noqa: E402
 
 from jobs.stages import Run, claim_workspace, say  # noqa: E402
-from motet.errors import MotetError, RecipeError  # noqa: E402
+from motet.errors import RecipeError, user_mistake  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
 from motet.recipe_file import load_recipe  # noqa: E402
 
@@ -70,12 +70,18 @@ def main(
         check_inputs(run.loaded)
         claim_workspace(run)
         results = run_pipeline(run, until)
-    except MotetError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"{type(error).__name__}: {line}\n")
+    except Exception as error:
+        mistake = user_mistake(error)
+        if mistake is None:
+            raise
+        for line in str(mistake).splitlines():
+            typer.echo(f"{type(mistake).__name__}: {line}", err=True)
         sys.exit(2)
     say(f"pipeline: {len(results)} stages, {len(run.skipped)} up to date, {time.monotonic() - start:.1f} s")
 
 
+command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+command.command()(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    command()

@@ -5,7 +5,6 @@ histories + users -> windows (Ray Data) -> workers: motet.training.loop -> check
 
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,7 +25,15 @@ from motet.data.parquet import read_parquet, write_parquet
 from motet.errors import TrainingError
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
-from motet.storage import read_json, write_atomic
+from motet.storage import new_folder, read_json, write_atomic
+from motet.training.checkpoint import (
+    epoch_folder,
+    is_whole,
+    keep_only,
+    load_checkpoint,
+    newest_whole,
+    save_checkpoint,
+)
 
 CODE = (
     "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/histories.py",
@@ -60,16 +67,19 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result) -> dict[st
     follower = threading.Thread(target=_follow, args=(checkpoints / "metrics.jsonl", recipe, done), daemon=True)
     follower.start()
     try:
-        result = _trainer(recipe, prepared, config, checkpoints).fit()
+        _trainer(recipe, prepared, config, checkpoints).fit()
     except ray.train.v2.api.exceptions.TrainingFailedError as error:
         raise TrainingError(f"training failed after {settings.max_failures} restarts: {_cause(error)}") from error
     finally:
         done.set()
         follower.join()
-    best = result.get_best_checkpoint("score", "max" if recipe.selection_larger_is_better else "min")
-    with best.as_directory() as path:
-        for name in ("model.safetensors", "model.json"):
-            shutil.copyfile(Path(path) / name, folder / name)
+    best = epoch_folder(checkpoints, max(row["epoch"] for row in read_metrics(checkpoints) if row["best"]))
+    if not is_whole(best):
+        raise TrainingError(
+            f"the checkpoint of the best epoch, {best}, is damaged; delete {checkpoints} and train again"
+        )
+    for name in ("model.safetensors", "model.json"):
+        shutil.copyfile(best / name, folder / name)
     shutil.copyfile(checkpoints / "metrics.jsonl", folder / "metrics.jsonl")
     shutil.rmtree(checkpoints)
     return _summary(read_metrics(folder), recipe)
@@ -119,7 +129,7 @@ def _worker_config(
         "embedded": str(embedded.folder),
         "counts": counts_I,
         "texts": UserTexts(str(cache), str(embedded.folder), embedded.summary["dim"]),
-        "metrics": str(checkpoints / "metrics.jsonl"),
+        "checkpoints": str(checkpoints),
         "rows": _count_windows(prepared.folder, run.recipe),
     }
 
@@ -150,11 +160,6 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], checkpoin
             name=checkpoints.name,
             storage_path=str(checkpoints.parent),
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2,
-                checkpoint_score_attribute="score",
-                checkpoint_score_order="max" if recipe.selection_larger_is_better else "min",
-            ),
         ),
         datasets={"train": windows, "validation": held},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
@@ -204,7 +209,6 @@ def train_worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from motet.training.batches import collate
-    from motet.training.checkpoint import load_checkpoint
     from motet.training.distributed import world
     from motet.training.loop import Progress, Trainer
     from motet.training.row_cache import RowCache
@@ -218,10 +222,9 @@ def train_worker(config: dict[str, Any]) -> None:
     catalogue = Catalogue(inputs, torch.from_numpy(np.asarray(config["counts"], np.float32)))
     step = TrainStep(card.build(), catalogue, card.tasks, card.scales, recipe.train).to(device)
     trainer = Trainer(step, recipe, device, -(-config["rows"] // recipe.train.batch_size))
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint:
-        with checkpoint.as_directory() as folder:
-            state = load_checkpoint(Path(folder), step.model, trainer.optimizer)
+    newest = newest_whole(Path(config["checkpoints"]))
+    if newest is not None:
+        state = load_checkpoint(newest, step.model, trainer.optimizer)
         trainer.restore(Progress(**state["progress"]))
         torch.manual_seed(recipe.seed + trainer.progress.epoch)
     rank, workers = world()
@@ -256,21 +259,20 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], rank: int) -> None:
-    """Report an epoch; rank 0 writes the checkpoint and the line of metrics.jsonl."""
-    from motet.training.checkpoint import save_checkpoint
+    """Report an epoch; rank 0 first writes the checkpoint and the line of metrics.jsonl.
 
+    The latest checkpoint and the best one are kept. Workers that start again take the newest whole one from the
+    folder itself, so one that was written just before a crash counts.
+    """
     row = epoch.metrics()
-    score = row["validation"][trainer.settings.select_by]
-    if rank != 0:
-        ray.train.report({"score": score, "epoch": row["epoch"]})
-        return
-    _append_metrics(Path(config["metrics"]), row)
-    with tempfile.TemporaryDirectory() as folder:
+    if rank == 0:
+        checkpoints = Path(config["checkpoints"])
         state = {"epoch": row["epoch"], "progress": asdict(trainer.progress)}
-        save_checkpoint(Path(folder), trainer.step_module.model, card, trainer.optimizer, state)
-        ray.train.report(
-            {"score": score, "epoch": row["epoch"]}, checkpoint=ray.train.Checkpoint.from_directory(folder)
-        )
+        with new_folder(epoch_folder(checkpoints, row["epoch"])) as folder:
+            save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
+        keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
+        _append_metrics(checkpoints / "metrics.jsonl", row)
+    ray.train.report({"score": row["validation"][trainer.settings.select_by], "epoch": row["epoch"]})
 
 
 def _append_metrics(path: Path, row: dict[str, Any]) -> None:

@@ -19,6 +19,17 @@ class MotetError(Exception):
     """Base of all errors that a user can cause and mend."""
 
 
+def user_mistake(error: BaseException) -> MotetError | None:
+    """Return the MotetError behind an error, however deep a worker's failure was wrapped, or None."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, MotetError) and type(error).__module__ == __name__:
+            return error
+        seen.add(id(error))
+        error = getattr(error, "cause", None) or error.__cause__  # type: ignore[assignment]
+    return None
+
+
 class RecipeError(MotetError):
     """The recipe is wrong; `problems` holds one line per mistake."""
 

@@ -25,6 +25,7 @@ REQUIRED = (
     "neighbours.parquet", "met.parquet", "popularity.parquet", "fusion.json", "calibrators.json", "users.parquet",
     "report/report.json", "golden.json",
 )  # fmt: skip
+_GOLDEN = "golden.json"
 _SUFFIXES = {".json", ".safetensors", ".parquet", ".faiss", ".html"}
 
 
@@ -36,20 +37,33 @@ def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> 
         draft: from the index stage.
         report: from the evaluate stage.
         about: what the manifest says besides: names and ids of what the bundle was made from.
+
+    Raises:
+        ReleaseError: if a file of the draft or the report is damaged or missing, or a draft holds a folder.
     """
     from motet.release.golden import record_golden
 
+    for folder, stage in ((draft, "index"), (report, "evaluate")):
+        problems = manifest_problems(folder, read_manifest(folder))
+        if problems:
+            raise ReleaseError(f"{folder}: {problems[0]}; run the {stage} stage again")
     for path in sorted(draft.iterdir()):
         if path.name != MANIFEST:
-            shutil.copyfile(path, target / path.name)
+            _copy(path, target / path.name)
     (target / "report").mkdir()
     for name in ("report.json", "report.html"):
-        shutil.copyfile(report / name, target / "report" / name)
-    write_json(target / "golden.json", record_golden(target))
-    missing = [name for name in REQUIRED if not (target / name).is_file()]
+        _copy(report / name, target / "report" / name)
+    missing = [name for name in REQUIRED if name != _GOLDEN and not (target / name).is_file()]
     if missing:
         raise ReleaseError(f"the draft {draft} lacks {missing[0]}; run the index stage again")
+    write_json(target / _GOLDEN, record_golden(target))
     return write_manifest(target, {"format": FORMAT, **about})
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise ReleaseError(f"{source} is not a file; run the stage that writes it again")
+    shutil.copyfile(source, target)
 
 
 def release_id(manifest: dict[str, Any]) -> str:

@@ -70,11 +70,14 @@ def replay(folder: Path) -> int:
 def _same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
     if len(found) != len(expected):
         return False
-    close = all(
-        abs(one["value"] - other["value"]) <= _TOLERANCE * max(1e-3, abs(other["value"]))
-        for one, other in zip(found, expected, strict=True)
-    )
-    return close and {one["item"] for one in found[:-1]} <= {one["item"] for one in expected}
+    known = {one["item"]: one["value"] for one in expected}
+    by_place = all(_close(one["value"], other["value"]) for one, other in zip(found, expected, strict=True))
+    by_item = all(_close(one["value"], known[one["item"]]) for one in found if one["item"] in known)
+    return by_place and by_item and {one["item"] for one in found[:-1]} <= known.keys()
+
+
+def _close(value: float, other: float) -> bool:
+    return abs(value - other) <= _TOLERANCE * max(1e-3, abs(other))
 
 
 def main() -> None:

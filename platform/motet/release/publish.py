@@ -20,12 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from motet.errors import ReleaseError
+from motet.errors import DataError, MotetError, ReleaseError
 from motet.release.bundle import assemble, read_report, release_id, verify
 from motet.settings import ReleaseSettings
 from motet.storage import fsync_path, read_manifest, safe_join, write_atomic
 
 CURRENT = "CURRENT"
+_TEMPORARY = ".tmp"
 _REPLAY_SECONDS = 300
 
 
@@ -63,7 +64,7 @@ class Releases:
             ReleaseError: if there is none of that name.
         """
         folder = safe_join(self.folder, name)
-        if not folder.is_dir():
+        if not folder.is_dir() or folder.suffix == _TEMPORARY:
             raise ReleaseError(f"release {name!r} does not exist; releases: {[one.id for one in self.all()]}")
         return folder
 
@@ -74,15 +75,15 @@ class Releases:
         return folder
 
     def all(self) -> list[Released]:
-        """Return all releases, oldest first."""
+        """Return all releases, oldest first; a folder whose manifest cannot be read is none."""
         if not self.folder.is_dir():
             return []
         current = (self.folder / CURRENT).read_text().strip() if (self.folder / CURRENT).is_file() else None
-        found = [
-            Released(path.name, path, read_manifest(path), path.name == current)
-            for path in self.folder.iterdir()
-            if (path / "manifest.json").is_file() and not path.name.endswith(".tmp")
-        ]
+        found = []
+        for path in self.folder.iterdir():
+            manifest = _manifest(path) if path.suffix != _TEMPORARY else None
+            if manifest is not None:
+                found.append(Released(path.name, path, manifest, path.name == current))
         return sorted(found, key=lambda one: (str(one.manifest["created"]), one.id))
 
     @contextmanager
@@ -108,9 +109,9 @@ class Releases:
             ReleaseError: if it does not verify, does not answer its golden requests, or the gate refuses it.
         """
         with self._lock():
-            for left in self.folder.glob("*.tmp"):
+            for left in self.folder.glob(f"*{_TEMPORARY}"):
                 shutil.rmtree(left, ignore_errors=True)
-            temporary = self.folder / f"{uuid.uuid4().hex[:12]}.tmp"
+            temporary = self.folder / f"{uuid.uuid4().hex[:12]}{_TEMPORARY}"
             temporary.mkdir()
             try:
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -127,10 +128,15 @@ class Releases:
             return Released(name, self.folder / name, manifest, True)
 
     def _gate(self, candidate: Path, settings: ReleaseSettings) -> None:
-        """Refuse a bundle whose NDCG fell too far below the current release's under the same protocol."""
-        if not (self.folder / CURRENT).is_file():
+        """Refuse a bundle whose NDCG fell too far below the current release's under the same protocol.
+
+        A current release that is damaged is no bar: no reader takes it.
+        """
+        try:
+            current = self.current()
+        except MotetError:
             return
-        new, old = read_report(candidate), read_report(self.find(self.current_id()))
+        new, old = read_report(candidate), read_report(current)
         if (new["protocol"], new["ranking"]["k"]) != (old["protocol"], old["ranking"]["k"]):
             return
         ours, theirs = (one["ranking"]["systems"]["motet"]["ndcg"]["mean"] for one in (new, old))
@@ -147,19 +153,30 @@ class Releases:
     def rollback(self, name: str | None = None) -> str:
         """Move the pointer to a release, by default the one published before the current one; return its id.
 
+        If the current one is not there any more or its manifest cannot be read, that is the latest of the others.
+
         Raises:
             ReleaseError: if there is none, or it does not verify.
         """
         with self._lock():
             names = [one.id for one in self.all()]
             if name is None:
-                place = names.index(self.current_id())
+                current = self.current_id()
+                place = names.index(current) if current in names else len(names)
                 if place == 0:
-                    raise ReleaseError(f"{self.current_id()} is the oldest release; there is none to roll back to")
+                    raise ReleaseError(f"{current} is the oldest release; there is none to roll back to")
                 name = names[place - 1]
             verify(self.find(name))
             self._point(name)
             return name
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return None
+    return manifest if "created" in manifest else None
 
 
 def replay_in_child(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Nothing in it unpickles. A folder whose manifest does not hold is not a checkpoint.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def load_checkpoint(folder: Path, model: Recommender, optimizer: torch.optim.Opt
     state = read_json(folder / "state.json")
     assert isinstance(state, dict)
     return state
+
+
+def epoch_folder(folder: Path, epoch: int) -> Path:
+    """Return where the checkpoint of an epoch stands."""
+    return folder / f"epoch-{epoch:05d}"
+
+
+def keep_only(folder: Path, epochs: set[int]) -> None:
+    """Delete the checkpoints of all other epochs."""
+    kept = {epoch_folder(folder, epoch).name for epoch in epochs}
+    for path in folder.glob("epoch-*"):
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def newest_whole(folder: Path) -> Path | None:

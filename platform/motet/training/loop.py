@@ -60,6 +60,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     best: float | None = None
+    best_epoch: int = 0
     since_best: int = 0
     balance: dict[str, list[float]] = field(default_factory=dict)
 
@@ -127,7 +128,8 @@ class Trainer:
             )
         value, best = metrics[name], self.progress.best
         better = best is None or (value > best if self.recipe.selection_larger_is_better else value < best)
-        self.progress.best = value if better else best
+        if better:
+            self.progress.best, self.progress.best_epoch = value, self.progress.epoch
         self.progress.since_best = 0 if better else self.progress.since_best + 1
         return better
 

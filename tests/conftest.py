@@ -1,0 +1,89 @@
+"""Fixtures for all tests: the tiny recommender, its draft, a real language model."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("MOTET_CACHE") or "~/.cache/motet").expanduser()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> Iterator[None]:
+    """Child processes find the package and look for no model on the net."""
+    before = dict(os.environ)
+    paths = [str(ROOT / "platform"), str(ROOT), before.get("PYTHONPATH", "")]
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2."""
+    folder = CACHE / "all-MiniLM-L6-v2"
+    if not (folder / "model.safetensors").is_file():
+        pytest.skip(f"{folder} is not there: save sentence-transformers/all-MiniLM-L6-v2 in it, or set MOTET_CACHE")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of 16 numbers."""
+    from tests.builders import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def tiny(encoder_folder: Path):
+    """The tiny recommender's tables and vectors."""
+    import torch
+
+    from tests.builders import Tiny
+
+    torch.set_num_threads(1)
+    return Tiny.of(encoder_folder)
+
+
+@pytest.fixture(scope="session")
+def draft(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the index stage leaves; not to be changed."""
+    from tests.builders import write_draft
+
+    return write_draft(tiny, tmp_path_factory.mktemp("drafts") / "draft")
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the evaluate stage leaves, with an NDCG of 0.2; not to be changed."""
+    from tests.builders import write_report
+
+    return write_report(tmp_path_factory.mktemp("reports") / "report")
+
+
+@pytest.fixture(scope="session")
+def recommender(draft: Path):
+    """The three steps over the draft."""
+    from motet.recommend import Recommender
+
+    return Recommender(draft, threads=1)
+
+
+@pytest.fixture(scope="session")
+def _published(tiny, draft: Path, report: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from motet.release.publish import Releases
+
+    workspace = tmp_path_factory.mktemp("published")
+    Releases(workspace).publish(draft, report, tiny.recipe.release, {"recipe": "tiny"})
+    return workspace
+
+
+@pytest.fixture
+def workspace(_published: Path, tmp_path: Path) -> Path:
+    """A workspace of one's own with one published release."""
+    return Path(shutil.copytree(_published, tmp_path / "workspace", symlinks=True))

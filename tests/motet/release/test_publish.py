@@ -1,0 +1,3 @@
+def test_x(workspace):
+    from motet.release.publish import Releases
+    print(Releases(workspace).current())
