@@ -122,9 +122,9 @@ class Tiny:
     recipe: Recipe
 
     @classmethod
-    def of(cls, model: Path, **changes: Any) -> "Tiny":
+    def of(cls, encoder: Path, /, **changes: Any) -> "Tiny":
         """The tiny recommender with changes to its recipe."""
-        return cls(Recipe.model_validate(merged(recipe_dict(str(model)), changes)))
+        return cls(Recipe.model_validate(merged(recipe_dict(str(encoder)), changes)))
 
     @cached_property
     def clean_items(self) -> pa.Table:
@@ -146,7 +146,9 @@ class Tiny:
 
     def spec(self, name: str) -> FeatureSpec:
         entity, table = (
-            (self.recipe.data.items, self.clean_items) if name == "items" else (self.recipe.data.users, self.clean_users)
+            (self.recipe.data.items, self.clean_items)
+            if name == "items"
+            else (self.recipe.data.users, self.clean_users)
         )
         state = FitState(entity)
         state.add(table)
@@ -187,6 +189,8 @@ class Tiny:
 
     @cached_property
     def whitening(self) -> Whitening:
+        if not self.recipe.encoder.whitening:
+            return Whitening.identity(self.encoder.dim)
         return Whitening.fit(Moments.of(self.raw_text_IX), self.recipe.encoder.whitening_shrinkage)
 
     def text(self, texts: list[str]) -> np.ndarray:
@@ -295,7 +299,9 @@ def _write_users(tiny: Tiny, folder: Path, content_IW: np.ndarray) -> None:
         labels_S = np.array(row["label:like"], np.float32)
         weights_S = profile_weights(np.array(row["timestamps"]), labels_S, tiny.recipe.data.profile)
         profile_W = profile_vector(weights_S, content_IW[row["items"]])
-        rows.append({"profile": profile_W, "liking": liking_of(labels_S)} | {n: row[n] for n in ("items", "timestamps")})
+        rows.append(
+            {"profile": profile_W, "liking": liking_of(labels_S)} | {n: row[n] for n in ("items", "timestamps")}
+        )
     vectors = tiny.text(tiny.users.column("text").to_pylist())
     kinds = {"profile": pa.float32(), "items": pa.int32(), "timestamps": pa.int64(), "liking": pa.int8()}
     columns = {name: pa.array([row[name] for row in rows], pa.list_(kind)) for name, kind in kinds.items()}

@@ -16,7 +16,9 @@ def _environment() -> Iterator[None]:
     """Child processes find the package and look for no model on the net."""
     before = dict(os.environ)
     paths = [str(ROOT / "platform"), str(ROOT), before.get("PYTHONPATH", "")]
-    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(
+        PYTHONPATH=os.pathsep.join(filter(None, paths)), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false"
+    )
     yield
     os.environ.clear()
     os.environ.update(before)
@@ -87,3 +89,37 @@ def _published(tiny, draft: Path, report: Path, tmp_path_factory: pytest.TempPat
 def workspace(_published: Path, tmp_path: Path) -> Path:
     """A workspace of one's own with one published release."""
     return Path(shutil.copytree(_published, tmp_path / "workspace", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """One private Ray of two CPUs for all tests that need one."""
+    import tempfile
+
+    import ray
+
+    from jobs.cluster import connect
+    from motet.settings import ResourceSettings
+
+    folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
+    os.environ["RAY_TMPDIR"] = folder
+    os.environ.pop("RAY_ADDRESS", None)
+    connect(ResourceSettings(num_cpus=2, object_store_mb=300))
+    yield
+    ray.shutdown()
+    os.environ.pop("RAY_TMPDIR", None)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory, minilm: Path, ray_here: None):
+    """(run, results by stage, folder) of a whole pipeline over the synthetic shop."""
+    from jobs.pipeline import run_pipeline
+    from jobs.stages import Run, claim_workspace
+    from motet.recipe_file import load_recipe
+    from tests.synthetic import write_shop
+
+    folder = tmp_path_factory.mktemp("shop")
+    run = Run(load_recipe(write_shop(folder, minilm)))
+    claim_workspace(run)
+    return run, run_pipeline(run), folder

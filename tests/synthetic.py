@@ -91,7 +91,14 @@ def recipe(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
         ],
         "encoder": {"model": str(model), "max_tokens": 16, "num_cpus": 0.5},
         "model": {"dim": 16, "history": 10, "layers": 1, "num_experts": 2, "expert_dim": 16, "dropout": 0.0},
-        "train": {"workers": 0, "epochs": 20, "patience": 20, "batch_size": 16, "learning_rate": 0.01, "warmup_steps": 2},
+        "train": {
+            "workers": 0,
+            "epochs": 20,
+            "patience": 20,
+            "batch_size": 16,
+            "learning_rate": 0.01,
+            "warmup_steps": 2,
+        },
         "retrieval": {"candidates": 30, "neighbours": 20},
         "surfaces": {
             "home": {"weights": {"watch": 1.0, "like": 0.1}},

@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from motet.errors import MotetError
+from motet.errors import DataError, MotetError
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
 
@@ -121,8 +121,11 @@ def list_releases(workspace: Workspace = _HERE) -> None:
         table = Table("", "release", "created", "NDCG", "MB")
         for one in Releases(workspace).all():
             size = sum(entry["size"] for entry in one.manifest["files"].values()) / 1e6
-            ndcg = read_report(one.folder)["ranking"]["systems"]["motet"]["ndcg"]["mean"]
-            table.add_row("*" if one.current else "", one.id, one.manifest["created"], f"{ndcg:.4f}", f"{size:.1f}")
+            try:
+                ndcg = f"{read_report(one.folder)['ranking']['systems']['motet']['ndcg']['mean']:.4f}"
+            except DataError:
+                ndcg = "damaged"
+            table.add_row("*" if one.current else "", one.id, one.manifest["created"], ndcg, f"{size:.1f}")
         Console(width=max(100, Console().width)).print(table)
 
 

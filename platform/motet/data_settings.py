@@ -18,8 +18,13 @@ class Table(Section):
     """File, folder or pattern; local or s3://. `${NAME:-default}` and `~` are expanded."""
     format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
     """auto goes by the file's ending (.parquet, .csv/.tsv, .jsonl/.ndjson/.json)."""
-    separator: str = Field(default=",", min_length=1, max_length=1)
-    """Separator of a csv file."""
+    separator: str = Field(default="", max_length=1, pattern=r'^[^"\r\n\x00\x80-\U0010ffff]?$')
+    """Separator of a csv file, one ASCII character; if not set, a tab for .tsv and a comma for others."""
+
+    @property
+    def csv_separator(self) -> str:
+        """The separator that is used."""
+        return self.separator or ("\t" if self.path.lower().endswith(".tsv") else ",")
 
 
 class ValueRange(Section):

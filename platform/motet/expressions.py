@@ -13,6 +13,7 @@ A missing value makes the result unknown (null) unless the rest decides it, as i
 Nothing here is handed to Python's `eval`.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from functools import reduce
@@ -60,7 +61,7 @@ class Expression:
     @property
     def text_columns(self) -> frozenset[str]:
         """The columns that the expression compares with text."""
-        return frozenset(_text_columns(self.root))
+        return frozenset(name for name, kinds in _column_kinds(self.root).items() if "text" in kinds)
 
     @property
     def is_boolean(self) -> bool:
@@ -101,6 +102,9 @@ def parse(source: str) -> Expression:
     if parser.peek() is not None:
         parser.fail("the end or an operator")
     _result_type(root, source)
+    both = sorted(name for name, kinds in _column_kinds(root).items() if len(kinds) > 1)
+    if both:
+        raise RecipeError(f"label {source!r}: {both[0]!r} is used as a text and as a number; it can be one of them")
     return Expression(source, root)
 
 
@@ -210,6 +214,8 @@ class _Parser:
             self.fail("a column, number, 'text' or '('")
         kind, text, _ = self.tokens[self.at]
         if kind == "number":
+            if not math.isfinite(float(text)):
+                self.fail("a number below 1.8e308")
             self.at += 1
             return Node("number", float(text))
         if kind == "text":
@@ -222,7 +228,9 @@ class _Parser:
             self.depth += 1
             if self.depth > _MAX_DEPTH:
                 self.fail(f"at most {_MAX_DEPTH} signs in a row")
-            return Node("-", None, (Node("number", 0.0), self.factor()))
+            operand = self.factor()
+            self.depth -= 1
+            return Node("-", None, (Node("number", 0.0), operand))
         if self.take("("):
             node = self.disjunction()
             if not self.take(")"):
@@ -236,11 +244,28 @@ def _walk(node: Node, kind: str) -> list[str]:
     return own + [value for child in node.children for value in _walk(child, kind)]
 
 
-def _text_columns(node: Node) -> list[str]:
-    own = []
-    if (node.kind in _COMPARE or node.kind == "in") and any(c.kind == "text" for c in node.children):
-        own = [str(c.value) for c in node.children if c.kind == "column"]
-    return own + [name for child in node.children for name in _text_columns(child)]
+def _column_kinds(root: Node) -> dict[str, set[str]]:
+    """Return {column: kinds} with the kinds, number or text, that the expression takes a column for."""
+    groups = _compared(root)
+    kinds: dict[str, set[str]] = {name: set() for name in _walk(root, "column")}
+    if root.kind == "column":
+        kinds[root.value].add("number")
+    for _ in groups:  # a kind wanders along `a == b` from column to column
+        for group in groups:
+            names = [node.value for node in group if node.kind == "column"]
+            known = {"text" if node.kind == "text" else "number" for node in group if node.kind != "column"}
+            known |= {kind for name in names for kind in kinds[name]}
+            for name in names:
+                kinds[name] |= known
+    return kinds
+
+
+def _compared(node: Node) -> list[tuple[Node, ...]]:
+    """Return the groups of nodes that must be of one kind; what is calculated with stands beside a number."""
+    own = [node.children] if node.kind in _COMPARE or node.kind == "in" else []
+    if node.kind in _ARITHMETIC:
+        own = [(*node.children, Node("number"))]
+    return own + [group for child in node.children for group in _compared(child)]
 
 
 def _evaluate(node: Node, table: pa.Table) -> Any:

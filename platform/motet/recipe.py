@@ -4,6 +4,8 @@ Each section stands in `motet.settings`; this module puts them together and chec
 several of them: task names in surfaces and metrics, columns in labels.
 """
 
+import difflib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -23,6 +25,23 @@ from motet.settings import (
     TrainSettings,
 )
 from motet.task import LARGER_IS_BETTER, SELECTION_METRICS, Task
+
+Problem = tuple[tuple[str | int, ...], str]
+OWN_COLUMNS = ("user", "item", "timestamp", "part")
+
+
+class Misfits(ValueError):
+    """Settings that don't fit each other: for each the path of the setting and what is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{'.'.join(map(str, path))}: {what}" for path, what in self.problems))
+
+
+def near(word: str, options: Sequence[str]) -> str:
+    """Return a hint with the option that is spelled most like `word`, or with all options."""
+    found = difflib.get_close_matches(word, options, 1, 0.5)
+    return f"; did you mean {found[0]!r}?" if found else f"; valid: {', '.join(options) or 'none'}"
 
 
 class Recipe(Section):
@@ -46,27 +65,59 @@ class Recipe(Section):
     resources: ResourceSettings = ResourceSettings()
 
     @model_validator(mode="after")
-    def _tasks_fit_together(self) -> "Recipe":
-        names = [task.name for task in self.tasks]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"tasks: {repeated[0]!r} is there twice; give each task its own name")
-        if sum(task.kind == "retrieval" for task in self.tasks) != 1:
-            raise ValueError("tasks: exactly one task has `kind: retrieval`; it trains the vectors that are searched")
-        for surface_name, surface in self.surfaces.items():
-            unknown = sorted(surface.weights.keys() - set(names))
-            if unknown:
-                raise ValueError(f"surfaces.{surface_name}: {unknown[0]!r} is not a task; tasks: {names}")
-        self._selection()
+    def _fits_together(self) -> "Recipe":
+        problems = [*self._wrong_tasks(), *self._wrong_surfaces(), *self._wrong_metrics(), *self._wrong_columns()]
+        if problems:
+            raise Misfits(problems)
         return self
 
-    def _selection(self) -> tuple[Task, str]:
-        name, _, metric = self.train.select_by.partition(".")
-        tasks = {task.name: task for task in self.tasks}
-        if name not in tasks or metric not in SELECTION_METRICS[tasks[name].kind]:
-            valid = [f"{t.name}.{m}" for t in self.tasks for m in SELECTION_METRICS[t.kind]]
-            raise ValueError(f"train.select_by = {self.train.select_by!r} is not a metric of a task; valid: {valid}")
-        return tasks[name], metric
+    def _wrong_tasks(self) -> Iterator[Problem]:
+        names = [task.name for task in self.tasks]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                yield ("tasks", place, "name"), f"{name!r} is there twice; give each task its own name"
+        if sum(task.kind == "retrieval" for task in self.tasks) != 1:
+            yield ("tasks",), "exactly one task has `kind: retrieval`; it trains the vectors that are searched"
+
+    def _wrong_surfaces(self) -> Iterator[Problem]:
+        names = [task.name for task in self.tasks]
+        attributes = [*self.data.items.categories, *self.data.items.numbers]
+        for surface, settings in self.surfaces.items():
+            for name in settings.weights:
+                if name not in names:
+                    yield ("surfaces", surface, "weights", name), f"{name!r} is not a task{near(name, names)}"
+            for name in settings.filters:
+                if name not in attributes:
+                    what = f"{name!r} is not a category or number of data.items{near(name, attributes)}"
+                    yield ("surfaces", surface, "filters", name), what
+
+    def _wrong_metrics(self) -> Iterator[Problem]:
+        valid = [f"{task.name}.{metric}" for task in self.tasks for metric in SELECTION_METRICS[task.kind]]
+        chosen, surface, target = self.train.select_by, self.evaluate.surface, self.evaluate.target
+        if chosen not in valid:
+            yield ("train", "select_by"), f"{chosen!r} is not a metric of a task{near(chosen, valid)}"
+        if surface is not None and surface not in self.surfaces:
+            yield ("evaluate", "surface"), f"{surface!r} is not a surface{near(surface, list(self.surfaces))}"
+        binary = [task.name for task in self.tasks if task.kind == "binary"]
+        if target is not None and target not in binary:
+            yield ("evaluate", "target"), f"{target!r} is not a binary task{near(target, binary)}"
+
+    def _wrong_columns(self) -> Iterator[Problem]:
+        texts = {name for task in self.scored_tasks for name in task.expression.text_columns}
+        for place, task in enumerate(self.tasks):
+            columns = sorted(task.expression.columns) if task.scored else []
+            for name in columns:
+                if name in OWN_COLUMNS:
+                    what = f"column {name!r} has a name that is used for prepared data; rename the column"
+                    yield ("tasks", place, "label"), what
+                elif name in texts - task.expression.text_columns:
+                    what = f"column {name!r} is a number here and a text in another label; it can be one of them"
+                    yield ("tasks", place, "label"), what
+        numbers = [name for name, kind in self.label_columns.items() if kind == "number"]
+        for name in self.data.interactions.ranges:
+            if name not in numbers:
+                what = f"{name!r} is not a number that a label reads{near(name, numbers)}"
+                yield ("data", "interactions", "ranges", name), what
 
     @property
     def retrieval_task(self) -> Task:
@@ -87,7 +138,7 @@ class Recipe(Section):
     @property
     def selection_larger_is_better(self) -> bool:
         """Whether the metric that selects the best epoch is to be maximised."""
-        return LARGER_IS_BETTER[self._selection()[1]]
+        return LARGER_IS_BETTER[self.train.select_by.rpartition(".")[2]]
 
     @property
     def label_columns(self) -> dict[str, str]:

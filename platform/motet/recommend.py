@@ -87,23 +87,23 @@ class Embedder:
 
     @property
     def encoder(self) -> TextEncoder:
-        """The language model, loaded at the first text."""
-        if self._encoder is None:
-            self._encoder = TextEncoder(self.recipe.encoder, self.threads)
-        return self._encoder
-
-    def require_encoder(self) -> None:
-        """Load the language model now.
+        """The language model, loaded at the first text.
 
         Raises:
             EncoderError: if its folder is not that of the release, whose vectors it would not fit.
         """
-        key = read_json(self.folder / "encoder.json")["key"]
-        if encoder_key(self.recipe.encoder) != key:
-            raise EncoderError(
-                f"encoder.model = {self.recipe.encoder.model!r} is not the model of this release (key {key}); "
-                "restore that folder or run the pipeline again"
-            )
+        if self._encoder is None:
+            key = read_json(self.folder / "encoder.json")["key"]
+            if encoder_key(self.recipe.encoder) != key:
+                raise EncoderError(
+                    f"encoder.model = {self.recipe.encoder.model!r} is not the model of this release (key {key}); "
+                    "restore that folder or run the pipeline again"
+                )
+            self._encoder = TextEncoder(self.recipe.encoder, self.threads)
+        return self._encoder
+
+    def require_encoder(self) -> None:
+        """Load the language model now."""
         assert self.encoder is not None
 
     def run(self, queries: Sequence[Query]) -> list[UserState]:
@@ -194,7 +194,7 @@ class Retriever:
         Raises:
             RequestError: for a surface or filter that the release does not have.
         """
-        places_C, scores_CS, ranks_CS = self.collect(user, self.allowed(user, query))
+        places_C, scores_CS, ranks_CS = self.collect(user, self.allowed(user, query), query.k)
         if user.level == "text" and "profile" in self.sources:
             column = list(self.sources).index("profile")
             listed = ~np.isnan(ranks_CS[:, column])
@@ -215,10 +215,19 @@ class Retriever:
         allowed_I = self.items.allowed(query.filters, seen)
         return allowed_I & self.items.allowed(fixed, np.zeros(0, np.int64)) if fixed else allowed_I
 
-    def collect(self, user: UserState, allowed_I: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the union of the lists: places [C], scores [C, S] (0: none), ranks [C, S] (NaN: not listed)."""
+    def collect(
+        self, user: UserState, allowed_I: np.ndarray, least: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the union of the lists: places [C], scores [C, S] (0: none), ranks [C, S] (NaN: not listed).
+
+        Args:
+            user: who asks.
+            allowed_I: the items that may be shown.
+            least: length of each list, if that is more than `retrieval.candidates`.
+        """
         answers = [source.ask(user) for source in self.sources.values()]
-        lists = [a.best(self.recipe.retrieval.candidates, allowed_I)[0] if a else _nothing() for a in answers]
+        length = max(self.recipe.retrieval.candidates, least)
+        lists = [answer.best(length, allowed_I)[0] if answer else _nothing() for answer in answers]
         places_C = np.unique(np.concatenate(lists))
         scores_CS = np.zeros((len(places_C), len(answers)), np.float64)
         ranks_CS = np.full((len(places_C), len(answers)), np.nan)

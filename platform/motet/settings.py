@@ -122,13 +122,8 @@ SourceName = Literal["vectors", "item_knn", "user_knn", "transitions", "profile"
 class RetrievalSettings(Section):
     """Where candidates come from."""
 
-    sources: tuple[SourceName, ...] = (
-        "vectors",
-        "item_knn",
-        "user_knn",
-        "transitions",
-        "profile",
-        "popularity",
+    sources: tuple[SourceName, ...] = Field(
+        default=("vectors", "item_knn", "user_knn", "transitions", "profile", "popularity"), min_length=1
     )
     """Sources whose candidate lists are fused."""
     candidates: int = Field(default=200, ge=1, le=2000)

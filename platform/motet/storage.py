@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from motet.errors import DataError
@@ -199,12 +200,15 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     """Return the pyarrow file system and the path on it for a local path, `file://` or `s3://`.
 
     Raises:
-        DataError: for any other scheme.
+        DataError: for any other scheme, or if it is not an address.
     """
     scheme, separator, _ = path.partition("://")
     if not separator:
-        return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+        return pafs.LocalFileSystem(), str(Path(os.path.expanduser(path)).absolute())  # noqa: PTH111
     if scheme not in ("file", "s3"):
         raise DataError(f"{path}: the scheme {scheme!r} is not read; use a local path, file:// or s3://")
-    filesystem, inner = pafs.FileSystem.from_uri(path)
+    try:
+        filesystem, inner = pafs.FileSystem.from_uri(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is not an address ({error}); write file:///folder/file or s3://bucket/key") from error
     return filesystem, inner

@@ -28,7 +28,7 @@ LARGER_IS_BETTER = {"ndcg": True, "recall": True, "auc": True, "rmse": False, "l
 class Task(BaseModel):
     """One thing that the model learns to predict."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Name in losses, metrics, answers and surfaces.")
     kind: TaskKind = Field(description="retrieval, binary or regression.")
@@ -54,8 +54,9 @@ class Task(BaseModel):
                 raise ValueError(f"task {self.name!r} is a retrieval task: its label is the next item; drop `label`")
         elif self.label is None:
             raise ValueError(f"task {self.name!r} is {self.kind}: give it a `label`, such as `rating >= 4`")
-        elif self.expression.is_boolean != (self.kind == "binary"):
-            found = "a truth" if self.expression.is_boolean else "a number"
+        elif self.expression.is_boolean != (self.kind == "binary") or self.expression.root.kind == "text":
+            found = {"text": "a text"}.get(self.expression.root.kind, "a number")
+            found = "a truth" if self.expression.is_boolean else found
             right = "a comparison such as `rating >= 4`" if self.kind == "binary" else "a number such as `rating`"
             raise ValueError(f"task {self.name!r} is {self.kind} but label {self.label!r} gives {found}; use {right}")
         return self

@@ -15,12 +15,11 @@ from motet.data_settings import Entity, Items
 
 def join_text(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     """Return `column: value; column: value` per row; a missing value leaves its part out."""
-    parts = [
-        pc.binary_join_element_wise(f"{name}:", table.column(f"text:{name}").combine_chunks(), " ") for name in columns
-    ]
-    if not parts:
-        return pa.array([""] * table.num_rows, pa.string())
-    return pc.binary_join_element_wise(*parts, "; ", null_handling="skip")
+    joined = pa.array([""] * table.num_rows, pa.string())
+    for name in columns:
+        part = pc.binary_join_element_wise(f"{name}: ", table.column(f"text:{name}").combine_chunks(), "; ", "")
+        joined = pc.binary_join_element_wise(joined, pc.fill_null(part, ""), "")
+    return pc.utf8_rtrim(joined, "; ")
 
 
 def text_columns(entity: Entity) -> list[str]:

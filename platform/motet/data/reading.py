@@ -9,18 +9,21 @@ Values come as they are in parquet, and as text from csv and JSON lines, since a
 not depend on a bad row. A missing or empty value is null.
 """
 
+import io
+import itertools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from motet.data.columns import plain
+from motet.data.csv_reading import csv_header, read_csv_rows
 from motet.data_settings import Table
 from motet.errors import DataError
 from motet.storage import open_filesystem
@@ -30,7 +33,8 @@ _ENDINGS = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv",
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
 }  # fmt: skip
-_BLOCK_BYTES = 8 << 20
+_Part = tuple[pa.Table, list[str | None], Sequence[int]]
+"""Some rows, the problem of each, and its place in the file."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,34 @@ def list_files(table: Table) -> list[str]:
     filesystem, inner = open_filesystem(table.path)
     try:
         info = filesystem.get_file_info(inner)
-    except OSError as error:
+    except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{table.path} cannot be reached ({error})") from error
     if info.type == pafs.FileType.File:
         return [table.path]
-    prefix = "s3://" if table.path.startswith("s3://") else ""
     if info.type == pafs.FileType.Directory:
-        files = filesystem.get_file_info(pafs.FileSelector(inner, recursive=True))
+        folder, files = inner, filesystem.get_file_info(pafs.FileSelector(inner, recursive=True))
     elif "*" in PurePosixPath(inner).name:
-        parent = filesystem.get_file_info(pafs.FileSelector(str(PurePosixPath(inner).parent), allow_not_found=True))
+        folder = str(PurePosixPath(inner).parent)
+        parent = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
         files = [file for file in parent if PurePosixPath(file.path).match(PurePosixPath(inner).name)]
     else:
         raise DataError(f"{table.path}: no such file or folder")
-    paths = sorted(f.path for f in files if f.type == pafs.FileType.File and not f.base_name.startswith(("_", ".")))
+    hidden = re.compile(r"(^|/)[._]")  # such as _SUCCESS, _delta_log/ and .part.crc
+    found = [file for file in files if file.type == pafs.FileType.File]
+    paths = sorted(file.path for file in found if not hidden.search(file.path[len(folder) :]))
     if not paths:
         raise DataError(f"{table.path} holds no file; put parquet, csv or jsonl files there")
-    return [prefix + path for path in paths]
+    return [_like(table.path, path) for path in paths]
+
+
+def _like(given: str, inner: str) -> str:
+    """Return a path on the same file system as the given one, with its credentials and options."""
+    scheme, separator, rest = given.partition("://")
+    if scheme != "s3":
+        return inner
+    user, at, _ = rest.partition("@")
+    _, mark, options = rest.partition("?")
+    return f"{scheme}{separator}{user + at if at else ''}{inner}{mark}{options}"
 
 
 def file_format(path: str, declared: str) -> str:
@@ -79,7 +95,7 @@ def file_format(path: str, declared: str) -> str:
     """
     if declared != "auto":
         return declared
-    ending = PurePosixPath(path).suffix.lower()
+    ending = PurePosixPath(path.partition("?")[0] if path.startswith("s3://") else path).suffix.lower()
     if ending not in _ENDINGS:
         raise DataError(f"{path}: the ending {ending!r} is not known; set `format` to parquet, csv or jsonl")
     return _ENDINGS[ending]
@@ -97,7 +113,7 @@ def list_splits(table: Table, rows_per_split: int = 500_000) -> list[Split]:
         if kind == "parquet":
             splits += _parquet_splits(path, rows_per_split)
         else:
-            splits.append(Split(path, kind, table.separator))
+            splits.append(Split(path, kind, table.csv_separator))
     return splits
 
 
@@ -134,21 +150,19 @@ def column_names(table: Table) -> list[str]:
         return list(_open_parquet(path).schema_arrow.names)
     filesystem, inner = open_filesystem(path)
     with filesystem.open_input_stream(inner) as stream:
-        head = stream.read(1 << 20).decode("utf-8", errors="replace").splitlines()
-    if kind == "csv":
-        return _csv_header(head, path, table.separator)
+        if kind == "csv":
+            return csv_header(stream, path, table.csv_separator)[0]
+        head = stream.read(1 << 20).split(b"\n")
     names: dict[str, None] = {}
     for line in head[:100]:
         names.update(dict.fromkeys(_json_object(line)[0] or {}))
     return list(names)
 
 
-def _csv_header(head: list[str], path: str, separator: str) -> list[str]:
-    if not head:
-        raise DataError(f"{path} is empty; a csv file starts with a line of column names")
-    import csv
-
-    return next(csv.reader([head[0].removeprefix("\ufeff")], delimiter=separator))
+def _refuse_repeated(names: list[str], wanted: tuple[str, ...], path: str) -> None:
+    repeated = [name for name in wanted if names.count(name) > 1]
+    if repeated:
+        raise DataError(f"{path} has {names.count(repeated[0])} columns named {repeated[0]!r}; rename all but one")
 
 
 def read_split(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[pa.Table]:
@@ -160,16 +174,15 @@ def read_split(split: Split, columns: tuple[str, ...], batch_rows: int) -> Itera
         batch_rows: rows per batch.
     """
     readers = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}
-    row, schema = split.first_row, None
-    for table, problems in readers[split.format](split, columns, batch_rows):
-        count = table.num_rows
-        table = table.append_column("_file", pa.array([split.path] * count, pa.string()))
-        table = table.append_column("_row", pa.array(range(row, row + count), pa.int64()))
+    count, schema = 0, None
+    for table, problems, rows in readers[split.format](split, columns, batch_rows):
+        table = table.append_column("_file", pa.array([split.path] * len(rows), pa.string()))
+        table = table.append_column("_row", pa.array(rows, pa.int64()))
         table = table.append_column("_problem", pa.array(problems, pa.string()))
         schema = table.schema
-        row += count
+        count += len(rows)
         yield table
-    yield _count_row(split, row - split.first_row, columns, schema)
+    yield _count_row(split, count, columns, schema)
 
 
 def _count_row(split: Split, rows: int, columns: tuple[str, ...], schema: pa.Schema | None) -> pa.Table:
@@ -180,90 +193,50 @@ def _count_row(split: Split, rows: int, columns: tuple[str, ...], schema: pa.Sch
     return pa.Table.from_pylist([values], schema=schema)
 
 
-def _read_parquet(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[tuple[pa.Table, list[None]]]:
+def _read_parquet(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[_Part]:
     file = _open_parquet(split.path)
+    _refuse_repeated(file.schema_arrow.names, columns, split.path)
     present = [name for name in columns if name in file.schema_arrow.names]
+    row = split.first_row
     try:
         for batch in file.iter_batches(batch_rows, row_groups=list(split.row_groups), columns=present):
-            table = pa.Table.from_batches([batch])
-            for name in columns:
-                if name not in present:
-                    table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-            yield table.select(list(columns)), [None] * table.num_rows
+            problems: list[str | None] = [None] * batch.num_rows
+            arrays = [
+                plain(batch.column(name), name, problems) if name in present else pa.nulls(batch.num_rows, pa.string())
+                for name in columns
+            ]
+            yield pa.table(arrays, names=list(columns)), problems, range(row, row + batch.num_rows)
+            row += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{split.path} is damaged ({str(error).splitlines()[0]}); write it again") from error
 
 
-def _read_csv(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[tuple[pa.Table, list[str | None]]]:
+def _read_csv(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[_Part]:
     filesystem, inner = open_filesystem(split.path)
     with filesystem.open_input_stream(inner) as stream:
-        head = stream.read(1 << 20).decode("utf-8", errors="replace").splitlines()
-    names = _csv_header(head, split.path, split.separator)
-    invalid: list[tuple[str, str]] = []
-
-    def keep_invalid(row: Any) -> str:
-        invalid.append((row.text, f"row has {row.actual_columns} columns, expected {row.expected_columns}"))
-        return "skip"
-
+        header = csv_header(stream, split.path, split.separator)
+    _refuse_repeated(header[0], columns, split.path)
     with filesystem.open_input_stream(inner) as stream:
-        reader = pacsv.open_csv(
-            stream,
-            pacsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows=1),
-            pacsv.ParseOptions(delimiter=split.separator, invalid_row_handler=keep_invalid, newlines_in_values=True),
-            pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), include_columns=names),
-        )
-        for batch in reader:
-            for start in range(0, batch.num_rows, batch_rows):
-                yield _decode(pa.Table.from_batches([batch.slice(start, batch_rows)]), columns)
-    if invalid:
-        rows = [{columns[0]: text[:2000]} for text, _ in invalid]
-        table = pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in columns]))
-        yield table, [problem for _, problem in invalid]
+        for table, problems, rows in read_csv_rows(stream, split.path, split.separator, header, columns):
+            for at in range(0, len(rows), batch_rows):
+                to = at + batch_rows
+                yield table.slice(at, batch_rows), problems[at:to], rows[at:to]
 
 
-def _decode(table: pa.Table, columns: tuple[str, ...]) -> tuple[pa.Table, list[str | None]]:
-    """Turn bytes into text, empty text into null, and name the rows that are not UTF-8."""
-    problems: list[str | None] = [None] * table.num_rows
-    decoded = []
-    for name in columns:
-        if name not in table.column_names:
-            decoded.append(pa.nulls(table.num_rows, pa.string()))
-            continue
-        try:
-            text = pc.cast(table.column(name), pa.string()).combine_chunks()
-        except pa.ArrowInvalid:
-            text = _decode_rows(table.column(name), name, problems)
-        decoded.append(pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text))
-    return pa.table(decoded, names=list(columns)), problems
-
-
-def _decode_rows(column: pa.ChunkedArray, name: str, problems: list[str | None]) -> pa.Array:
-    texts: list[str | None] = []
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            texts.append(value.decode("utf-8") if value is not None else None)
-        except UnicodeDecodeError:
-            texts.append(value.decode("utf-8", errors="replace"))
-            problems[row] = f"{name} is not UTF-8"
-    return pa.array(texts, pa.string())
-
-
-def _read_jsonl(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[tuple[pa.Table, list[str | None]]]:
+def _read_jsonl(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[_Part]:
     filesystem, inner = open_filesystem(split.path)
-    rows: list[dict[str, Any]] = []
-    problems: list[str | None] = []
     with filesystem.open_input_file(inner) as file:
-        for line in file:
-            if not line.strip():
-                continue
-            row, problem = _json_object(line)
-            rows.append(row if row is not None else {columns[0]: line[:2000].decode("utf-8", errors="replace")})
-            problems.append(problem)
-            if len(rows) == batch_rows:
-                yield _json_table(rows, columns, problems), problems
-                rows, problems = [], []
-    if rows:
-        yield _json_table(rows, columns, problems), problems
+        lines = (line for line in io.BufferedReader(file, 1 << 20) if line.strip())
+        first = 0
+        while batch := list(itertools.islice(lines, batch_rows)):
+            parsed = [_json_object(line) for line in batch]
+            problems = [problem for _, problem in parsed]
+            rows = [
+                {columns[0]: line[:2000].decode("utf-8", errors="replace")} if row is None else row
+                for line, (row, _) in zip(batch, parsed, strict=True)
+            ]
+            yield _json_table(rows, columns, problems), problems, range(first, first + len(batch))
+            first += len(batch)
 
 
 def _json_object(line: bytes | str) -> tuple[dict[str, Any] | None, str | None]:
@@ -294,6 +267,8 @@ def _json_value(value: Any, as_list: bool) -> Any:
     if value is None or value == "":
         return None
     if isinstance(value, list):
+        if any(isinstance(inner, list) for inner in value):
+            raise ValueError("is a list of lists")
         return [text for inner in value if (text := _json_value(inner, False)) is not None]
     if isinstance(value, dict):
         raise ValueError("is an object, not a value")  # noqa: TRY004

@@ -67,17 +67,43 @@ class Balancer:
             self.scalarizer.step()
 
     def state(self) -> dict[str, list[float]]:
-        """Return what is learned, for metrics and checkpoints."""
-        if self.kind == "uncertainty":
-            return {"log_variances": self.scalarizer.log_var.detach().tolist()}
-        if self.kind == "famo":
-            return {"logits": self.scalarizer._w.detach().tolist()}
-        return {}
+        """Return what is learned and how, for checkpoints."""
+        learned = self._learned()
+        if self.kind == "dwa":
+            averages = self.scalarizer._previous_averages
+            return {f"averages.{place}": average.tolist() for place, average in enumerate(averages)}
+        if learned is None:
+            return {}
+        name, values, optimizer = learned
+        moments = optimizer.state_dict()["state"].get(0, {}) if optimizer is not None else {}
+        return {name: values.detach().tolist()} | {key: value.reshape(-1).tolist() for key, value in moments.items()}
 
     def load(self, state: dict[str, list[float]]) -> None:
         """Restore what `state` gave."""
+        if self.kind == "dwa":
+            averages = [torch.tensor(state[name]) for name in sorted(state)]
+            self.scalarizer._previous_averages = averages
+            return
+        learned = self._learned()
+        if learned is None or learned[0] not in state:
+            return
+        name, values, optimizer = learned
         with torch.no_grad():
-            if "log_variances" in state:
-                self.scalarizer.log_var.copy_(torch.tensor(state["log_variances"]))
-            if "logits" in state:
-                self.scalarizer._w.copy_(torch.tensor(state["logits"]))
+            values.copy_(torch.tensor(state[name]))
+        if "step" not in state:
+            return
+        if optimizer is None:
+            optimizer = self.scalarizer._optimizer = torch.optim.Adam(
+                [values], lr=self.scalarizer.lr, weight_decay=self.scalarizer.weight_decay
+            )
+        moments = {key: torch.tensor(state[key]) for key in ("exp_avg", "exp_avg_sq")}
+        moments["step"] = torch.tensor(state["step"][0])
+        optimizer.load_state_dict({"state": {0: moments}, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def _learned(self) -> tuple[str, Tensor, torch.optim.Optimizer | None] | None:
+        """Return name and values of what is learned, and its optimiser, once there is one."""
+        if self.kind == "uncertainty":
+            return "log_variances", self.scalarizer.log_var, self.optimizer
+        if self.kind == "famo":
+            return "logits", self.scalarizer._w, self.scalarizer._optimizer
+        return None

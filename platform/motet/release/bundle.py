@@ -80,9 +80,9 @@ def verify(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file():
         raise ReleaseError(f"{folder} is not a release: it has no {MANIFEST}; motet release list shows the releases")
     manifest = read_manifest(folder)
+    _check_id(folder, manifest)
     if manifest.get("format") != FORMAT:
         raise ReleaseError(f"{folder}: bundle format {manifest.get('format')!r} is not {FORMAT}; publish it anew")
-    _check_id(folder, manifest)
     problems = manifest_problems(folder, manifest)
     problems += [f"{name} is of a kind that a bundle does not hold" for name in manifest["files"] if _foreign(name)]
     problems += [f"{name} is missing" for name in REQUIRED if name not in manifest["files"]]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from motet.errors import TrainingError
+from motet.errors import DataError, TrainingError
 from motet.model.io import ModelCard, save_model
 from motet.model.recommender import Recommender
 from motet.storage import (
@@ -49,7 +49,10 @@ def save_checkpoint(
 
 def is_whole(folder: Path) -> bool:
     """Return whether the folder holds a checkpoint whose every byte is as it was written."""
-    return (folder / MANIFEST).is_file() and not manifest_problems(folder, read_manifest(folder))
+    try:
+        return not manifest_problems(folder, read_manifest(folder))
+    except DataError:
+        return False
 
 
 def load_checkpoint(folder: Path, model: Recommender, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

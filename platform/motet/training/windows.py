@@ -137,7 +137,7 @@ def _with_user(
     place = {user: number for number, user in enumerate(users.column("user").to_pylist())}
     chosen = users.select(["text", "slots", "numbers"]).take(pa.array([place[user] for user in owners], pa.int64()))
     unique = list(dict.fromkeys(chosen.column("text").to_pylist()))
-    vectors_UX = text(unique) if unique else np.zeros((0, 1), np.float32)
+    vectors_UX = text(unique)
     number = {value: row for row, value in enumerate(unique)}
     order = np.array([number[value] for value in chosen.column("text").to_pylist()], np.int64)
     flat = pa.array(vectors_UX[order].reshape(-1)) if len(order) else pa.array([], pa.float32())

@@ -1,0 +1,146 @@
+"""Csv, row by row traceable: no row is lost because a neighbour, or its own bytes, are bad."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from motet.errors import DataError
+
+_BLOCK_BYTES = 8 << 20
+_HEAD_BYTES = 1 << 20
+_RAW_CHARS = 2000
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_BAD = "\U0010ffff"
+"""Stands for a byte that is not UTF-8 (a code point that no text may hold)."""
+
+
+def csv_header(stream: BinaryIO, path: str, separator: str) -> tuple[list[str], int]:
+    """Return the column names, and how many empty lines stand before them.
+
+    Raises:
+        DataError: if there are none.
+    """
+    head = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
+    try:
+        for number, names in enumerate(csv.reader(io.StringIO(head, newline=""), delimiter=separator)):
+            if names:
+                return names, number
+    except csv.Error as error:
+        raise DataError(f"{path}: the line of column names cannot be read ({error}); write it again") from error
+    raise DataError(f"{path} is empty; a csv file starts with a line of column names")
+
+
+def read_csv_rows(
+    stream: BinaryIO, path: str, separator: str, header: tuple[list[str], int], columns: tuple[str, ...]
+) -> Iterator[tuple[pa.Table, list[str | None], list[int]]]:
+    """Yield text columns, the problem of each row, and its place in the file (from 0, empty lines not counted).
+
+    Args:
+        stream: the file from its start.
+        path: its name, for errors.
+        separator: between two values.
+        header: from `csv_header`.
+        columns: the columns wanted; one that the file lacks comes as nulls.
+
+    Raises:
+        DataError: if a row does not end, as after a quote that is never closed.
+    """
+    names = [name if name not in header[0][:place] else f"{name}\0{place}" for place, name in enumerate(header[0])]
+    skipped = header[1] + 1
+    invalid: dict[int, tuple[str, str]] = {}
+
+    def keep_invalid(row: Any) -> str:
+        problem = f"row has {row.actual_columns} columns, expected {row.expected_columns}"
+        invalid[row.number - 1 - skipped] = (row.text[:_RAW_CHARS].replace(_BAD, "\ufffd"), problem)
+        return "skip"
+
+    present = [name for name in columns if name in names]
+    next_row = 0
+    try:
+        reader = pacsv.open_csv(
+            _Utf8(stream),
+            pacsv.ReadOptions(
+                use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows_after_names=skipped
+            ),
+            pacsv.ParseOptions(delimiter=separator, invalid_row_handler=keep_invalid, newlines_in_values=True),
+            pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=present),
+        )
+        for batch in reader:
+            rows = []
+            while len(rows) < batch.num_rows:
+                if next_row not in invalid:
+                    rows.append(next_row)
+                next_row += 1
+            yield *_texts(pa.Table.from_batches([batch]), columns), rows
+            yield from _refused(invalid, next_row, columns)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{path}: the row after row {next_row} does not end within {_BLOCK_BYTES >> 20} MB "
+            f"({str(error).splitlines()[0]}); close its quotes"
+        ) from error
+    yield from _refused(invalid, None, columns)
+
+
+def _refused(
+    invalid: dict[int, tuple[str, str]], before: int | None, columns: tuple[str, ...]
+) -> Iterator[tuple[pa.Table, list[str | None], list[int]]]:
+    """Yield the rows with a wrong number of columns, up to a row, and forget them."""
+    rows = sorted(row for row in invalid if before is None or row < before)
+    if rows:
+        found = [invalid.pop(row) for row in rows]
+        yield first_column([text for text, _ in found], columns), [problem for _, problem in found], rows
+
+
+def first_column(texts: list[str], columns: tuple[str, ...]) -> pa.Table:
+    """Return a table with the raw text of rows in its first column and nulls in the others."""
+    arrays = [pa.array(texts, pa.string()), *(pa.nulls(len(texts), pa.string()) for _ in columns[1:])]
+    return pa.table(arrays, names=list(columns))
+
+
+def _texts(table: pa.Table, columns: tuple[str, ...]) -> tuple[pa.Table, list[str | None]]:
+    """Turn empty text into null, and name the rows that are not UTF-8."""
+    problems: list[str | None] = [None] * table.num_rows
+    texts = []
+    for name in columns:
+        if name not in table.column_names:
+            texts.append(pa.nulls(table.num_rows, pa.string()))
+            continue
+        text = table.column(name).combine_chunks()
+        for row in pc.indices_nonzero(pc.match_substring(text, _BAD)).to_pylist():
+            problems[row] = problems[row] or f"{name} is not UTF-8"
+        mended = pc.replace_substring(text, _BAD, "\ufffd") if any(problems) else text
+        texts.append(pc.if_else(pc.equal(mended, ""), pa.scalar(None, pa.string()), mended))
+    return pa.table(texts, names=list(columns)), problems
+
+
+class _Utf8(io.RawIOBase):
+    """A stream of valid UTF-8 that ends with a line end; each byte that is not UTF-8 becomes `_BAD`."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.decoder = stream, codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+        self.pending, self.last, self.ended = b"", b"\n", False
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes, and none at the end."""
+        while not self.pending and not self.ended:
+            data = self.stream.read(size)
+            self.ended, self.last = not data, data[-1:] or self.last
+            text = self.decoder.decode(data, final=self.ended)
+            text += "\n" if self.ended and self.last not in (b"\n", b"\r") else ""
+            try:
+                self.pending = text.encode()
+            except UnicodeEncodeError:
+                self.pending = _ESCAPED.sub(_BAD, text).encode()
+        some, self.pending = self.pending[:size], self.pending[size:]
+        return some

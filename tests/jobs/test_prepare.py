@@ -1,0 +1,194 @@
+"""prepare on dirty input: each row in its place, the ledger in balance, the same result however it is divided."""
+
+import json
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.prepare import prepare
+from jobs.stages import Run, claim_workspace
+from motet.data.ledger import Ledger
+from motet.data.parquet import read_parquet
+from motet.errors import DataError
+from motet.recipe_file import load_recipe
+from tests.synthetic import events, items, users, write_csv, write_jsonl, write_shop
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+def run_prepare(file, *overrides):
+    run = Run(load_recipe(file, list(overrides)))
+    claim_workspace(run)
+    return prepare(run)
+
+
+def sorted_table(folder, name, key="user"):
+    table = read_parquet(folder / name)
+    return table.sort_by(
+        [(key, "ascending"), *([("timestamp", "ascending")] if "timestamp" in table.column_names else [])]
+    )
+
+
+DIRTY = [
+    ({"user_id": "", "item_id": "i1", "rating": 4, "timestamp": 1_600_000_000}, "user_id is null"),
+    ({"user_id": "u1", "item_id": "", "rating": 4, "timestamp": 1_600_000_000}, "item_id is null"),
+    ({"user_id": "u1", "item_id": "i999", "rating": 4, "timestamp": 1_600_000_000}, "item is not in the catalogue"),
+    ({"user_id": "u1", "item_id": "i1", "rating": 9, "timestamp": 1_600_000_000}, "rating is above 5"),
+    ({"user_id": "u1", "item_id": "i1", "rating": 0, "timestamp": 1_600_000_000}, "rating is below 1"),
+    ({"user_id": "u1", "item_id": "i1", "rating": "NaN", "timestamp": 1_600_000_000}, "rating is not finite"),
+    ({"user_id": "u1", "item_id": "i1", "rating": "inf", "timestamp": 1_600_000_000}, "rating is not finite"),
+    ({"user_id": "u1", "item_id": "i1", "rating": "good", "timestamp": 1_600_000_000}, "rating is not a number"),
+    (
+        {"user_id": "u1", "item_id": "i1", "rating": 4, "timestamp": int(time.time()) + 10**6},
+        "timestamp is in the future",
+    ),
+    ({"user_id": "u1", "item_id": "i1", "rating": 4, "timestamp": "soon"}, "timestamp is not a number"),
+    ({"user_id": "u" * 200, "item_id": "i1", "rating": 4, "timestamp": 1_600_000_000}, "user_id is longer than 128"),
+]
+
+
+@pytest.fixture(scope="module")
+def dirty(tmp_path_factory, minilm, ray_here):
+    folder = tmp_path_factory.mktemp("dirty")
+    file = write_shop(folder, minilm)
+    first = events()[0]
+    later = {**first, "rating": 3, "timestamp": first["timestamp"] + 5}
+    write_csv(folder / "events.csv", [*events(), *(row for row, _ in DIRTY), first, later])
+    return run_prepare(file), folder
+
+
+def test_each_bad_row_is_in_quarantine_with_its_reason(dirty):
+    result, _ = dirty
+    rows = read_parquet(result.folder / "quarantine").to_pylist()
+    assert len(rows) == len(DIRTY)
+    for (raw, reason), found in zip(DIRTY, sorted(rows, key=lambda row: row["row"]), strict=True):
+        assert found["reason"].startswith(reason)
+        assert found["file"].endswith("events.csv")
+        assert str(raw["item_id"]) in found["raw"]
+
+
+def test_the_ledger_balances_and_the_last_rating_of_a_pair_stays(dirty):
+    """800 good rows, 11 bad, one exact duplicate and one later rating of the same pair: 813 = 800 + 11 + 2."""
+    result, _ = dirty
+    ledger = json.loads((result.folder / "ledger.json").read_text())["interactions"]
+    assert {k: ledger[k] for k in ("read", "kept", "quarantined", "merged")} == {
+        "read": 813,
+        "kept": 800,
+        "quarantined": 11,
+        "merged": 2,
+    }
+    first = events()[0]
+    table = read_parquet(result.folder / "interactions").to_pylist()
+    pair = [row for row in table if (row["user"], row["item"]) == (first["user_id"], first["item_id"])]
+    assert [(row["rating"], row["timestamp"]) for row in pair] == [(3.0, (first["timestamp"] + 5) * 1000)]
+
+
+def test_a_ledger_out_of_balance_fails():
+    with pytest.raises(DataError, match=r"read 10 rows but kept 8 \+ quarantined 1 \+ merged 0 = 9"):
+        Ledger(read=10, kept=8, quarantined=1).check("interactions")
+
+
+def test_shards_do_not_change_the_result(tmp_path, minilm):
+    file = write_shop(tmp_path, minilm)
+    one = run_prepare(file)
+    many = run_prepare(file, "data.rows_per_shard=400", "data.batch_rows=100")
+    assert len(list((many.folder / "histories").glob("*.parquet"))) > 1
+    for name in ("interactions", "histories", "users"):
+        assert sorted_table(one.folder, name).equals(sorted_table(many.folder, name)), name
+    assert (one.folder / "ledger.json").read_text() == (many.folder / "ledger.json").read_text()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_formats_give_the_same_tables(tmp_path, minilm, kind):
+    file = write_shop(tmp_path, minilm)
+    expected = run_prepare(file)
+    paths = {}
+    for name, rows in (("interactions", events()), ("items", items()), ("users", users())):
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100)
+        else:
+            write_jsonl(path, rows)
+        paths[name] = f"data.{name}.path={path}"
+    found = run_prepare(file, *paths.values())
+    for name in ("interactions", "histories", "users"):
+        assert sorted_table(expected.folder, name).equals(sorted_table(found.folder, name)), name
+    one, other = (read_parquet(result.folder / "items") for result in (expected, found))
+    assert one.equals(other)
+
+
+def test_time_split_divides_at_the_lower_quantiles(tmp_path, minilm):
+    """800 events; the 640th and 720th in time end train and validation, with their equals."""
+    file = write_shop(tmp_path, minilm)
+    result = run_prepare(file, "data.split={kind: time, validation: 0.1, test: 0.1}")
+    times = sorted(row["timestamp"] * 1000 for row in events())
+    low, high = times[int(0.8 * 799)], times[int(0.9 * 799)]
+    fitted = json.loads((result.folder / "features.json").read_text())
+    assert fitted["boundaries"] == [low, high]
+    table = read_parquet(result.folder / "interactions")
+    parts = table.column("part").to_pylist()
+    for moment, part in zip(table.column("timestamp").to_pylist(), parts, strict=True):
+        assert part == (0 if moment <= low else 1 if moment <= high else 2)
+
+
+def test_outliers_are_clipped_at_quantiles_of_train_only(tmp_path, minilm):
+    """One rating of 1000 in the test period must not move the clip, and is clipped itself."""
+    file = write_shop(tmp_path, minilm)
+    rows = events()
+    last = max(range(len(rows)), key=lambda n: rows[n]["timestamp"])
+    rows[last]["rating"] = 1000
+    write_csv(tmp_path / "events.csv", rows)
+    options = ("data.interactions.ranges={}", "data.clean.outliers=[0.0, 0.99]", "data.split={kind: time}")
+    result = run_prepare(file, *options)
+    assert json.loads((result.folder / "features.json").read_text())["values"] == {"rating": [1.0, 5.0]}
+    assert max(read_parquet(result.folder / "interactions").column("rating").to_pylist()) == 5.0
+
+
+def test_users_without_events_and_events_without_a_user_row_are_kept(tmp_path, minilm):
+    file = write_shop(tmp_path, minilm)
+    people = [*users()[1:], {"user_id": "silent", "gender": "F", "age": 33}]
+    write_csv(tmp_path / "users.csv", people)
+    table = read_parquet(run_prepare(file).folder / "users")
+    rows = {row["user"]: row for row in table.to_pylist()}
+    assert len(rows) == 41
+    assert (rows["silent"]["events"], rows["silent"]["text"]) == (0, "gender: F")
+    assert (rows["u0"]["events"], rows["u0"]["text"]) == (20, "")
+
+
+@pytest.fixture
+def bucket():
+    """An S3-compatible store on this machine."""
+    boto3 = pytest.importorskip("boto3")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
+    client.create_bucket(Bucket="shop")
+    yield client, f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    server.stop()
+
+
+def test_tables_are_read_from_s3(tmp_path, minilm, bucket):
+    client, options = bucket
+    file = write_shop(tmp_path, minilm)
+    expected = run_prepare(file)
+    for name in ("events", "items", "users"):
+        client.upload_file(str(tmp_path / f"{name}.csv"), "shop", f"{name}/part-0.csv")
+    tables = {"interactions": "events", "items": "items", "users": "users"}
+    paths = [f"data.{table}.path='s3://test:test@shop/{name}{options}'" for table, name in tables.items()]
+    found = run_prepare(file, *paths)
+    for name in ("interactions", "histories", "users"):
+        assert sorted_table(expected.folder, name).equals(sorted_table(found.folder, name)), name
+
+
+def test_a_changed_input_file_is_noticed(tmp_path, minilm):
+    file = write_shop(tmp_path, minilm)
+    first = run_prepare(file)
+    write_csv(Path(tmp_path / "events.csv"), events()[:-1])
+    assert run_prepare(file).folder != first.folder

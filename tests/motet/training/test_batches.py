@@ -1,0 +1,92 @@
+"""Rows to padded tensors: inputs on the right end, output 0 before any event."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motet.training.batches import collate
+from motet.training.windows import train_rows, validation_rows
+
+USERS = pa.table(
+    {
+        "user": ["a", "b", "c"],
+        "text": ["", "x", ""],
+        "slots": pa.array([[1, 3], [], [2]], pa.list_(pa.int32())),
+        "numbers": pa.array([[], [], []], pa.list_(pa.float32())),
+    }
+)
+
+
+def _text(texts: list[str]) -> np.ndarray:
+    return np.array([[len(text), 1.0] for text in texts], np.float32).reshape(-1, 2)
+
+
+def _histories(lengths: list[int], held: int = 0) -> pa.Table:
+    rows = [
+        {
+            "user": user,
+            "items": [10 * place + step for step in range(n + held)],
+            "parts": [0] * n + [1] * held,
+            "label:like": [float(step % 2) for step in range(n + held)],
+        }
+        for place, (user, n) in enumerate(zip("abc", lengths, strict=False))
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def test_a_batch_by_hand() -> None:
+    batch = collate(train_rows(_histories([3, 1]), USERS, 4, "label:like", _text), ["like"], 4)
+    assert batch.items_BS.tolist() == [[0, 0, 0, 1], [0, 0, 0, 0]]
+    assert batch.valid_BS.tolist() == [[False, False, True, True], [False] * 4]
+    assert batch.liking_BS.tolist() == [[2, 2, 0, 1], [2, 2, 2, 2]]
+    # Output 0 is before any event: its target is the first event. The last output, after event 1, has event 2.
+    assert batch.targets_BP.tolist() == [[0, -1, -1, 1, 2], [10, -1, -1, -1, -1]]
+    known = ~batch.labels_BPT[..., 0].isnan()
+    assert known.tolist() == [[True, False, False, True, True], [True, False, False, False, False]]
+    assert batch.labels_BPT[0, known[0], 0].tolist() == [0.0, 1.0, 0.0]
+    assert batch.text_BX.tolist() == [[0.0, 1.0], [1.0, 1.0]]
+    assert batch.slots_BL.tolist() == [[1, 3], [0, 0]]
+    assert batch.numbers_BM.tolist() == [[0.0], [0.0]]
+    assert batch.seen_BN is None
+
+
+def test_a_validation_batch_by_hand() -> None:
+    batch = collate(validation_rows(_histories([3, 1], held=2), USERS, 2, "label:like", _text), ["like"], 2)
+    assert batch.items_BS.tolist() == [[1, 2], [0, 10]]
+    assert batch.targets_BP.tolist() == [[3, 4], [11, 12]]
+    assert batch.labels_BPT[..., 0].tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert batch.seen_BN is not None
+    assert batch.seen_BN.tolist() == [[0, 1, 2], [10, -1, -1]]
+
+
+@given(st.lists(st.integers(0, 25), min_size=1, max_size=3), st.integers(1, 8))
+def test_each_target_stands_at_the_output_after_the_event_before_it(lengths: list[int], history: int) -> None:
+    table = train_rows(_histories(lengths), USERS, history, "label:like", _text, multiple_of=3)
+    if table.num_rows == 0:
+        return
+    batch = collate(table, ["like"], history)
+    found = []
+    for row, column in torch.nonzero(batch.targets_BP >= 0).tolist():
+        target = int(batch.targets_BP[row, column])
+        found.append(target)
+        if target % 10 == 0 and column == 0:
+            continue
+        assert batch.valid_BS[row, column - 1]
+        assert int(batch.items_BS[row, column - 1]) == target - 1
+    assert sorted(found) == sorted(10 * place + step for place, n in enumerate(lengths) for step in range(n))
+
+
+def test_a_batch_of_padding_alone_has_no_target_and_no_label() -> None:
+    table = train_rows(_histories([1]), USERS, 3, "label:like", _text, multiple_of=4).slice(1)
+    batch = collate(table, ["like"], 3)
+    assert not batch.valid_BS.any()
+    assert (batch.targets_BP == -1).all()
+    assert batch.labels_BPT.isnan().all()
+
+
+def test_to_the_same_device_changes_nothing() -> None:
+    batch = collate(train_rows(_histories([3]), USERS, 4, None, _text), [], 4)
+    assert batch.to(torch.device("cpu")) is batch
+    assert batch.labels_BPT.shape == (1, 5, 0)

@@ -1,0 +1,115 @@
+"""Windows: every training event is a target exactly once, and nothing of validation or test is ever seen."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motet.data.split import TEST, TRAIN, VALIDATION
+from motet.training.windows import LIKING_UNKNOWN, liking_of, train_rows, validation_rows, window_bounds
+
+USERS = pa.table(
+    {
+        "user": ["a", "b"],
+        "text": ["x", "x"],
+        "slots": pa.array([[1], [2]], pa.list_(pa.int32())),
+        "numbers": pa.array([[0.5], [1.5]], pa.list_(pa.float32())),
+    }
+)
+
+
+def _text(texts: list[str]) -> np.ndarray:
+    return np.full((len(texts), 3), 0.5, np.float32)
+
+
+def _histories(*rows: tuple[str, list[int], list[int], list[float | None]]) -> pa.Table:
+    names = ("user", "items", "parts", "label:like")
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
+
+
+@given(events=st.integers(0, 300), history=st.integers(1, 40))
+def test_each_event_is_the_target_of_one_window_with_half_a_window_before_it(events: int, history: int) -> None:
+    targets: list[int] = []
+    for first, end, target in window_bounds(events, history):
+        assert 0 <= first <= target < end <= events
+        assert end - 1 - first <= history  # inputs: first..end-2
+        # The first target of a window sees at least half a window, unless there are fewer events before it.
+        assert target - first >= min(target, history // 2)
+        targets += range(target, end)
+    assert targets == list(range(events))
+
+
+def test_bounds_by_hand() -> None:
+    # 6 events, 3 inputs a window, stride 1: events 0..3 are targets of the first window; the second starts
+    # 2 = 3 - 1 events before the last input of the first, at 4 - 1 - 2 = 1; the third at 5 - 1 - 2 = 2.
+    assert list(window_bounds(6, 3)) == [(0, 4, 0), (1, 5, 4), (2, 6, 5)]
+
+
+def test_rows_by_hand() -> None:
+    table = train_rows(
+        _histories(("b", [5, 6, 7, 8, 9], [0, 0, 0, 0, 0], [1.0, 0.0, None, 1.0, 0.0])), USERS, 3, "label:like", _text
+    )
+    first, second = table.to_pylist()
+    assert (first["items"], first["liking"], first["targets"]) == ([5, 6, 7], [1, 0, 2], [5, 6, 7, 8])
+    assert first["label:like"][:2] == [1.0, 0.0]
+    assert np.isnan(first["label:like"][2])
+    assert (second["items"], second["targets"]) == ([6, 7, 8], [-1, -1, -1, 9])
+    assert np.isnan(second["label:like"][:3]).all()
+    assert second["label:like"][3] == 0.0
+    assert (first["user_slots"], first["user_numbers"], first["user_text"]) == ([2], [1.5], [0.5, 0.5, 0.5])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.sampled_from([TRAIN, VALIDATION, TEST])), max_size=60), st.integers(1, 9)
+)
+def test_nothing_of_validation_and_test_leaks_into_training_nor_test_into_validation(
+    events: list[tuple[int, int]], history: int
+) -> None:
+    # An item's number says its part: train 0..50, validation 100..150, test 200..250; its like label says it too.
+    items = [item + 100 * part for item, part in events]
+    parts = [part for _, part in events]
+    histories = _histories(("a", items, parts, [float(part == TRAIN) for part in parts]))
+    train = train_rows(histories, USERS, history, "label:like", _text).to_pylist()
+    seen = [item for row in train for item in (*row["items"], *row["targets"])]
+    assert all(item < 100 for item in seen)
+    targets = sorted(item for row in train for item in row["targets"] if item >= 0)
+    assert targets == sorted(item for item in items if item < 100)
+    labels = np.array([x for row in train for x in row["label:like"]], np.float64)
+    assert (labels[~np.isnan(labels)] == 1).all()
+    assert (~np.isnan(labels)).sum() == len(targets)
+    held = validation_rows(histories, USERS, history, "label:like", _text).to_pylist()
+    assert len(held) == (VALIDATION in parts)
+    for row in held:
+        assert row["items"] == [item for item in items if item < 100][-history:]
+        assert row["seen"] == sorted({item for item in items if item < 100})
+        assert row["targets"] == [item for item in items if 100 <= item < 200]
+        assert row["label:like"] == [0.0] * len(row["targets"])
+
+
+@pytest.mark.parametrize(("multiple_of", "rows"), [(1, 3), (2, 4), (5, 5)])
+def test_padding_rows_make_an_equal_division_and_hold_no_event(multiple_of: int, rows: int) -> None:
+    histories = _histories(("a", [1, 2, 3], [0] * 3, [1.0] * 3), ("b", [4] * 5, [0] * 5, [1.0] * 5))
+    table = train_rows(histories, USERS, 3, "label:like", _text, multiple_of).to_pylist()
+    assert len(table) == rows
+    for padding in table[3:]:
+        assert (padding["items"], padding["targets"], padding["label:like"]) == ([], [-1], [None])
+
+
+def test_users_without_a_training_event_have_no_row_but_the_columns_stay() -> None:
+    histories = _histories(("a", [1, 2], [VALIDATION, TEST], [1.0, 1.0]))
+    full = train_rows(_histories(("a", [1], [TRAIN], [1.0])), USERS, 3, "label:like", _text)
+    empty = train_rows(histories, USERS, 3, "label:like", _text, multiple_of=4)
+    assert empty.num_rows == 0
+    assert empty.schema == full.schema
+    held = validation_rows(histories, USERS, 3, "label:like", _text)
+    assert held.to_pylist()[0]["items"] == []
+    none = validation_rows(_histories(("a", [1], [TRAIN], [1.0])), USERS, 3, "label:like", _text)
+    assert none.num_rows == 0
+    assert none.schema == held.schema
+
+
+def test_without_a_label_every_liking_is_unknown() -> None:
+    row = train_rows(_histories(("a", [1, 2], [0, 0], [1.0, 0.0])), USERS, 3, None, _text).to_pylist()[0]
+    assert row["liking"] == [LIKING_UNKNOWN]
+    assert liking_of(np.array([0.0, 1.0, np.nan, 0.4, 0.6])).tolist() == [0, 1, 2, 0, 1]
