@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from motet.errors import RequestError
 from serve.schemas import Problems, RecommendRequest
@@ -77,6 +78,7 @@ def make_app(most_body_bytes: int = 65_536) -> FastAPI:
     app.add_middleware(BodyLimit, most=most_body_bytes)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(RequestError, _on_refused)
+    app.add_exception_handler(HTTPException, _on_http)
     return app
 
 
@@ -101,6 +103,15 @@ def _message(one: Any) -> str:
     if one["type"] == "json_invalid":
         return "the body is not JSON"
     return str(one["msg"])
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    """Give every error the same shape; a body that Python cannot parse (too deep, too long a number) is a 422."""
+    del request
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return refuse("the body is not JSON that can be read", kind="json_invalid")
+    return refuse(str(error.detail), where="path", kind="http", status=error.status_code)
 
 
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:

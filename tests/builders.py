@@ -206,13 +206,16 @@ class Tiny:
 
     @cached_property
     def card(self) -> ModelCard:
-        labels = [x for row in self.histories.to_pylist() for x, part in zip(row["label:rating"], row["parts"], strict=True)
-                  if part == TRAIN and x is not None]  # fmt: skip
-        scale = LabelScale(float(np.mean(labels)), float(np.std(labels)), min(labels), max(labels))
+        scales = {name: self._scale(f"label:{name}") for name in self.names if name == "rating"}
         user, item = self.spec("users"), self.spec("items")
         text = self.inputs.text_IX.shape[1]
         shapes = Shapes(ITEMS, text, item.slots, len(item.numbers), text, user.slots, len(user.numbers))
-        return ModelCard(shapes, self.recipe.tasks, self.recipe.model, {"rating": scale})
+        return ModelCard(shapes, self.recipe.tasks, self.recipe.model, scales)
+
+    def _scale(self, name: str) -> LabelScale:
+        rows = [zip(row[name], row["parts"], strict=True) for row in self.histories.to_pylist()]
+        labels = [label for row in rows for label, part in row if part == TRAIN and label is not None]
+        return LabelScale(float(np.mean(labels)), float(np.std(labels)), min(labels), max(labels))
 
     @property
     def names(self) -> list[str]:

@@ -58,6 +58,13 @@ class Interactions(Table):
     repeats: Literal["last", "keep"] = "last"
     """Several events of one user with one item: keep the last only, or all."""
 
+    @model_validator(mode="after")
+    def _columns_differ(self) -> "Interactions":
+        if len({self.user, self.item, self.timestamp}) < 3:
+            names = f"{self.user!r}, {self.item!r}, {self.timestamp!r}"
+            raise ValueError(f"user, item and timestamp are {names}; give three different columns")
+        return self
+
 
 class Entity(Table):
     """A table of items or users and what is known about them."""
@@ -78,7 +85,26 @@ class Entity(Table):
         unknown = sorted(self.multi.keys() - set(self.categories))
         if unknown:
             raise ValueError(f"multi: {unknown[0]!r} is not in categories {list(self.categories)}; add it there")
+        empty = [name for name, separator in self.multi.items() if not separator]
+        if empty:
+            raise ValueError(f"multi: {empty[0]!r} has the separator ''; give the text between two values, such as '|'")
         return self
+
+    @model_validator(mode="after")
+    def _one_kind_each(self) -> "Entity":
+        both = [name for name in self.numbers if name in self.categories]
+        if both:
+            raise ValueError(f"numbers: {both[0]!r} is in categories too; a column is one of them")
+        if "id" in (*self.categories, *self.numbers):
+            key = "categories" if "id" in self.categories else "numbers"
+            raise ValueError(f"{key}: 'id' is the name of the id in prepared data; rename the column")
+        return self
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that are kept as text."""
+        others = (name for name in self.columns if name not in (self.id, *self.categories, *self.numbers))
+        return tuple(dict.fromkeys((*self.text, *others)))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,6 +131,11 @@ class Items(Entity):
     def columns(self) -> tuple[str, ...]:
         """All columns that are read, each once."""
         return tuple(dict.fromkeys((self.id, self.title_column, *self.text, *self.categories, *self.numbers)))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that are kept as text."""
+        return tuple(dict.fromkeys((*self.text, self.title_column)))
 
 
 class Users(Entity):

@@ -54,11 +54,14 @@ def _check_table(
         have = column_names(table)
     except DataError as error:
         return [f"{where}: {'.'.join(at)}.path: {error}"]
-    return [
-        f"{loaded.where(*path)}: {'.'.join(map(str, path[:3]))}: {table.path} has no column {name!r}{_near(name, have)}"
-        for path, name in wanted.items()
-        if name not in have
-    ]
+    problems = []
+    for path, name in wanted.items():
+        said = f"{loaded.where(*path)}: {'.'.join(map(str, path[:3]))}: {table.path} has"
+        if name not in have:
+            problems.append(f"{said} no column {name!r}{_near(name, have)}")
+        elif have.count(name) > 1:
+            problems.append(f"{said} {have.count(name)} columns named {name!r}; rename all but one")
+    return problems
 
 
 def _near(name: str, have: list[str]) -> str:

@@ -104,7 +104,14 @@ def test_without_the_token_nobody_gets_in(head):
 def test_submit_then_deploy_then_ask(head, minilm, tmp_path):
     address, env = head
     recipe = write_shop(tmp_path, minilm)
-    command = [str(BIN / "ray"), "job", "submit", f"--address={address}", "--working-dir=.", "--runtime-env=runtime_env.yaml"]
+    command = [
+        str(BIN / "ray"),
+        "job",
+        "submit",
+        f"--address={address}",
+        "--working-dir=.",
+        "--runtime-env=runtime_env.yaml",
+    ]
     said = run([*command, "--", "python", "jobs/pipeline.py", str(recipe)], env)
     assert "succeeded" in said
     assert (tmp_path / "workspace" / "releases" / "CURRENT").is_file()

@@ -199,6 +199,8 @@ def test_similar_items(endpoint):
     status, answer = call(endpoint, f"/v1/items/{SECRET}/similar")
     assert (status, SECRET in json.dumps(answer)) == (404, False)
     assert call(endpoint, "/v1/items/i2/similar?k=0")[0] == 422
+    assert call(endpoint, "/v1/nothing")[0] == 404
+    assert call(endpoint, "/v1/recommend")[0] == 405
 
 
 def test_release_health_and_openapi(endpoint, shop):

@@ -19,9 +19,11 @@ def split_bad(table: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def codes(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Return equal integers for equal values."""
+    """Return equal integers for equal values, in the order of the values."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return np.asarray(array.dictionary_encode("encode").indices.to_numpy(zero_copy_only=False))
+    encoded = array.dictionary_encode("encode")
+    ranks = pc.rank(encoded.dictionary, "ascending", null_placement="at_start", tiebreaker="dense").to_numpy()
+    return np.asarray(ranks[encoded.indices.to_numpy(zero_copy_only=False)])
 
 
 def merge_interactions(table: pa.Table, values: list[str], repeats: str, seed: int) -> pa.Table:
@@ -47,7 +49,7 @@ def merge_interactions(table: pa.Table, values: list[str], repeats: str, seed: i
         order = np.lexsort((row, file, *reversed(keys)))
         changed = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
         kept = order[np.append(changed, True)]
-    final = kept[np.lexsort((row[kept], ties[kept], time[kept], user[kept]))]
+    final = kept[np.lexsort((row[kept], file[kept], ties[kept], time[kept], user[kept]))]
     return table.take(pa.array(final))
 
 
@@ -63,4 +65,4 @@ def merge_entities(table: pa.Table) -> pa.Table:
 
 def natural_order(ids: list[str]) -> list[str]:
     """Return ids in numeric order if all are whole numbers, else in text order."""
-    return sorted(ids, key=int) if all(one.isdecimal() for one in ids) else sorted(ids)
+    return sorted(ids, key=lambda one: (int(one), one)) if all(one.isdecimal() for one in ids) else sorted(ids)

@@ -55,10 +55,9 @@ def _decoded(array: pa.Array, name: str, problems: list[str | None]) -> pa.Array
 
 
 def _as_bytes(array: pa.Array) -> pa.Array:
-    kind = array.type
-    return (
-        array.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()) if _is(kind, _TEXTS) else array
-    )
+    if not _is(array.type, _TEXTS):
+        return array
+    return array.cast(pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary())
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -76,11 +75,11 @@ def _list_of_text(array: pa.Array, name: str, problems: list[str | None]) -> pa.
     texts = as_text(plain(flat, name, inner) if not _is(flat.type, _LISTS) else pa.nulls(len(flat), pa.string()))
     if _is(flat.type, _LISTS):
         inner = [f"{name} is a list of lists"] * len(flat)
-    rows: list[list[str] | None] = [[] if valid else None for valid in array.is_valid().to_pylist()]
+    rows: list[Any] = [[] if valid else None for valid in array.is_valid().to_pylist()]
     for parent, value, problem in zip(parents, texts.to_pylist(), inner, strict=True):
         problems[parent] = problems[parent] or problem
         if value is not None:
-            rows[parent].append(value)  # type: ignore[union-attr]
+            rows[parent].append(value)
     return pa.array(rows, pa.list_(pa.string()))
 
 

@@ -6,10 +6,14 @@ reason found. A bad row keeps its place, its raw values as JSON in `_raw`, and t
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from motet.data.columns import as_text
 from motet.data.reading import COUNT
 from motet.data_settings import Clean, Entity, Interactions, ValueRange
 
@@ -17,6 +21,8 @@ _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _NOT_FINITE = r"(?i)^\s*[-+]?(nan|inf|infinity)\s*$"
 _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f]"
 _TO_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+_LARGEST = 3.4e38
+"""Numbers are float32 in the model."""
 _RAW_CHARS = 2000
 
 
@@ -83,14 +89,12 @@ def check_entities(table: pa.Table, spec: Entity, clean: Clean, text_required: b
         text_required: whether a row without any text goes to quarantine.
 
     Returns:
-        id (string), each number column (float64), each category column (list of string), each other
-        column as text, `_file`, `_row`, `_problem`, `_raw`. A column that is both text and category or number
-        comes as `text:<name>` besides.
+        id (string), each number column (float64), each category column (list of string), `text:<name>` of each
+        column of the text or the title, `_file`, `_row`, `_problem`, `_raw`.
     """
     checked = Checked(table, table.column("_problem").combine_chunks())
     checked.columns["id"] = _ids(checked, spec.id, clean.max_id_chars)
-    shown = [name for name in spec.columns if name not in (*spec.categories, *spec.numbers)]
-    for name in dict.fromkeys((*spec.text, *(n for n in shown if n != spec.id))):
+    for name in spec.shown:
         checked.columns[f"text:{name}"] = _texts(checked, name, clean.max_text_chars)
     for name in spec.categories:
         checked.columns[name] = _categories(checked, name, spec.multi.get(name), clean.max_text_chars)
@@ -98,10 +102,7 @@ def check_entities(table: pa.Table, spec: Entity, clean: Clean, text_required: b
         checked.columns[name] = _attribute(checked, name, clean)
     if text_required and spec.text:
         empty = [pc.is_null(checked.columns[f"text:{name}"]) for name in spec.text]
-        all_empty = empty[0]
-        for one in empty[1:]:
-            all_empty = pc.and_(all_empty, one)
-        checked.flag(all_empty, "no text")
+        checked.flag(reduce(pc.and_, empty), "no text")
     return checked.table()
 
 
@@ -111,31 +112,22 @@ def _attribute(checked: Checked, name: str, clean: Clean) -> pa.Array:
     values = _numbers(checked, name, ValueRange())
     if clean.unreadable_numbers == "missing":
         checked.reasons = before
-        values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
+        values = pc.if_else(pc.less_equal(pc.abs(values), _LARGEST), values, pa.scalar(None, pa.float64()))
     return values
 
 
-def _as_text(array: pa.Array) -> pa.Array:
-    """Return numbers and truths as text; 3.0 as '3'."""
-    kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return array.cast(pa.string())
-    if pa.types.is_dictionary(kind):
-        return _as_text(array.dictionary_decode())
-    if pa.types.is_floating(kind):
-        whole = pc.and_(pc.is_finite(array), pc.equal(array, pc.floor(array)))
-        integers = pc.if_else(whole, array, pa.scalar(None, kind)).cast(pa.int64(), safe=False)
-        return pc.coalesce(integers.cast(pa.string()), array.cast(pa.string()))
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
-        return pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string())
-    return array.cast(pa.string())
+def _single(checked: Checked, name: str) -> pa.Array:
+    """Return a column of one value a row; a list of one value counts as that value."""
+    array = checked.column(name)
+    if not pa.types.is_list(array.type):
+        return array
+    checked.flag(pc.greater(pc.list_value_length(array), 1), f"{name} is a list")
+    return pa.array([values[0] if values else None for values in array.to_pylist()], pa.string())
 
 
 def _ids(checked: Checked, name: str, longest: int) -> pa.Array:
-    array = checked.column(name)
-    if pa.types.is_nested(array.type):
-        checked.flag(pc.is_valid(array), f"{name} is a list")
-    text = pc.utf8_trim_whitespace(pc.utf8_normalize(_as_text(array), form="NFC"))
+    array = _single(checked, name)
+    text = pc.utf8_trim_whitespace(pc.utf8_normalize(as_text(array), form="NFC"))
     checked.flag(pc.or_(pc.is_null(text), pc.equal(pc.fill_null(text, ""), "")), f"{name} is null")
     checked.flag(pc.greater(pc.utf8_length(text), longest), f"{name} is longer than {longest} characters")
     checked.flag(pc.match_substring_regex(text, _CONTROL), f"{name} has a control character")
@@ -145,98 +137,117 @@ def _ids(checked: Checked, name: str, longest: int) -> pa.Array:
 
 
 def _texts(checked: Checked, name: str, longest: int) -> pa.Array:
-    array = checked.column(name)
-    if pa.types.is_list(array.type):
-        array = pa.array([None if v is None else ", ".join(map(str, v)) for v in array.to_pylist()], pa.string())
-    text = pc.utf8_normalize(_as_text(array), form="NFKC")
-    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, _CONTROL, " "))
+    text = _cleaned(as_text(checked.column(name)))
     checked.flag(pc.greater(pc.utf8_length(text), longest), f"{name} is longer than {longest} characters")
+    return text
+
+
+def _cleaned(text: pa.Array) -> pa.Array:
+    """Return text in one spelling: NFKC, no control characters, no space around it, null if empty."""
+    text = pc.utf8_normalize(text, form="NFKC")
+    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, _CONTROL, " "))
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
 def _categories(checked: Checked, name: str, separator: str | None, longest: int) -> pa.Array:
+    """Return the values of each row; each member of a list is cleaned and divided like a text."""
     array = checked.column(name)
+    _texts(checked, name, longest)
     if pa.types.is_list(array.type):
-        kept = [None if v is None else [str(x).strip() for x in v if str(x).strip()] for v in array.to_pylist()]
-        return pa.array(kept, pa.list_(pa.string()))
-    text = _texts(checked, name, longest)
-    if separator is not None:
-        parts = pc.split_pattern(text, separator).to_pylist()
-        return pa.array([p and [x.strip() for x in p if x.strip()] for p in parts], pa.list_(pa.string()))
-    return pa.array([None if v is None else [v] for v in text.to_pylist()], pa.list_(pa.string()))
+        flat, rows = pc.list_flatten(array), pc.list_parent_indices(array).to_pylist()
+    else:
+        flat, rows = as_text(array), range(len(array))
+    values: list[Any] = [[] if valid else None for valid in array.is_valid().to_pylist()]
+    parts = pc.split_pattern(_cleaned(flat), separator).to_pylist() if separator else _cleaned(flat).to_pylist()
+    for row, part in zip(rows, parts, strict=True):
+        if part is not None:
+            values[row] += [one.strip() for one in part if one.strip()] if separator else [part]
+    return pa.array(values, pa.list_(pa.string()))
 
 
-def _numbers(checked: Checked, name: str, allowed: ValueRange) -> pa.Array:
-    array = checked.column(name)
-    if pa.types.is_nested(array.type):
-        checked.flag(pc.is_valid(array), f"{name} is not a number")
-        return pa.nulls(len(array), pa.float64())
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type) or pa.types.is_dictionary(array.type):
-        text = _as_text(array)
-        checked.flag(pc.match_substring_regex(text, _NOT_FINITE), f"{name} is not finite")
-        readable = pc.match_substring_regex(text, _NUMBER)
+def _numbers(checked: Checked, name: str, allowed: ValueRange | None) -> pa.Array:
+    """Return a column as float64; without a range, such as for moments, any finite number is fine."""
+    array = _single(checked, name)
+    if pa.types.is_string(array.type):
+        checked.flag(pc.match_substring_regex(array, _NOT_FINITE), f"{name} is not finite")
+        readable = pc.match_substring_regex(array, _NUMBER)
         checked.flag(pc.invert(readable), f"{name} is not a number")
-        kept = pc.if_else(pc.fill_null(readable, False), pc.utf8_trim_whitespace(text), pa.scalar(None, pa.string()))
-        kept = pc.replace_substring_regex(kept, r"^\+", "")
-        values = kept.cast(pa.float64())
+        kept = pc.if_else(pc.fill_null(readable, False), pc.utf8_trim_whitespace(array), pa.scalar(None, pa.string()))
+        values = pc.replace_substring_regex(kept, r"^\+", "").cast(pa.float64())
     elif pa.types.is_temporal(array.type):
-        values = array.cast(pa.int64(), safe=False).cast(pa.float64())
+        values = _moments(array).cast(pa.float64(), safe=False)
     else:
         values = array.cast(pa.float64(), safe=False)
     checked.flag(pc.invert(pc.is_finite(values)), f"{name} is not finite")
-    if allowed.min is not None:
-        checked.flag(pc.less(values, allowed.min), f"{name} is below {allowed.min:g}")
-    if allowed.max is not None:
-        checked.flag(pc.greater(values, allowed.max), f"{name} is above {allowed.max:g}")
+    if allowed is not None:
+        checked.flag(pc.greater(pc.abs(values), _LARGEST), f"{name} is beyond {_LARGEST:g}")
+        if allowed.min is not None:
+            checked.flag(pc.less(values, allowed.min), f"{name} is below {allowed.min:g}")
+        if allowed.max is not None:
+            checked.flag(pc.greater(values, allowed.max), f"{name} is above {allowed.max:g}")
     return values
+
+
+def _moments(array: pa.Array) -> pa.Array:
+    """Return times of any kind as whole numbers in their own unit; days in milliseconds."""
+    if pa.types.is_date32(array.type):
+        return pc.multiply(array.cast(pa.int32()).cast(pa.int64()), 86_400_000)
+    if pa.types.is_time32(array.type):
+        array = array.cast(pa.int32())
+    return array.cast(pa.int64())
 
 
 def _timestamps(checked: Checked, spec: Interactions, latest_ms: int) -> pa.Array:
-    array = checked.column(spec.timestamp)
-    name = spec.timestamp
+    array, name = checked.column(spec.timestamp), spec.timestamp
     checked.flag(pc.is_null(array), f"{name} is null")
-    if pa.types.is_timestamp(array.type):
-        ms = array.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-    elif spec.timestamp_unit == "iso":
-        ms = _iso(checked, name, _as_text(array))
+    kind, unit = array.type, spec.timestamp_unit
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
+    if unit == "iso":
+        moments = _iso(checked, name, as_text(_single(checked, name))).cast(pa.float64())
     else:
-        seconds = pc.multiply(_numbers(checked, name, ValueRange()), _TO_MS[spec.timestamp_unit])
-        checked.flag(pc.greater(seconds, float(latest_ms)), f"{name} is in the future")
-        sane = pc.and_(pc.greater_equal(seconds, 0.0), pc.less_equal(seconds, float(latest_ms)))
-        checked.flag(pc.less(seconds, 0.0), f"{name} is before 1970")
-        ms = pc.round(pc.if_else(pc.fill_null(sane, False), seconds, 0.0)).cast(pa.int64())
-    checked.flag(pc.greater(ms, latest_ms), f"{name} is in the future")
-    checked.flag(pc.less(ms, 0), f"{name} is before 1970")
-    return ms
+        moments = pc.multiply(_numbers(checked, name, None), _TO_MS[unit])
+    checked.flag(pc.is_null(moments), f"{name} is null")
+    checked.flag(pc.greater(moments, float(latest_ms)), f"{name} is in the future")
+    checked.flag(pc.less(moments, 0.0), f"{name} is before 1970")
+    sane = pc.and_(pc.greater_equal(moments, 0.0), pc.less_equal(moments, float(latest_ms)))
+    return pc.round(pc.if_else(pc.fill_null(sane, False), moments, 0.0)).cast(pa.int64())
 
 
 def _iso(checked: Checked, name: str, text: pa.Array) -> pa.Array:
-    from datetime import UTC, datetime
-
-    def parse(value: str | None) -> int | None:
-        try:
-            moment = datetime.fromisoformat(value) if value else None
-        except ValueError:
-            return None
-        if moment is None:
-            return None
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-    values = pa.array([parse(value) for value in text.to_pylist()], pa.int64())
+    values = pa.array([_iso_ms(value) for value in text.to_pylist()], pa.int64())
     checked.flag(pc.and_(pc.is_valid(text), pc.is_null(values)), f"{name} is not an ISO 8601 time")
     return values
+
+
+def _iso_ms(value: str | None) -> int | None:
+    """Return the milliseconds of a moment; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(value.strip()) if value else None
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _raw_json(table: pa.Table, bad: pa.Array) -> pa.Array:
     if not pc.any(bad).as_py():
         return pa.nulls(table.num_rows, pa.string())
-    names = [name for name in table.column_names if not name.startswith("_")]
     places = pc.indices_nonzero(bad)
-    rows = table.select(names).take(places).to_pylist()
+    chosen = table.drop_columns(["_file", "_row", "_problem"]).take(places)
+    for place, kind in enumerate(chosen.schema.types):
+        if pa.types.is_temporal(kind):  # Python knows no year after 9999
+            chosen = chosen.set_column(place, chosen.column_names[place], _moments_text(chosen.column(place)))
+    rows = chosen.to_pylist()
     raw: list[str | None] = [None] * table.num_rows
     for place, row in zip(places.to_pylist(), rows, strict=True):
         raw[place] = json.dumps(row, default=str, ensure_ascii=True)[:_RAW_CHARS]
     return pa.array(raw, pa.string())
+
+
+def _moments_text(column: pa.ChunkedArray) -> pa.Array:
+    return _moments(column.combine_chunks()).cast(pa.string())
 
 
 def flag_unknown_items(table: pa.Table, known: pa.Array) -> pa.Table:

@@ -73,7 +73,7 @@ def read_csv_rows(
             pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=present),
         )
         for batch in reader:
-            rows = []
+            rows: list[int] = []
             while len(rows) < batch.num_rows:
                 if next_row not in invalid:
                     rows.append(next_row)

@@ -24,21 +24,15 @@ def join_text(table: pa.Table, columns: Sequence[str]) -> pa.Array:
 
 def text_columns(entity: Entity) -> list[str]:
     """Return the `text:` columns that `check_entities` makes for this table."""
-    others = [n for n in entity.columns if n not in (*entity.categories, *entity.numbers, entity.id)]
-    return [f"text:{name}" for name in dict.fromkeys((*entity.text, *others))]
+    return [f"text:{name}" for name in entity.shown]
 
 
 def encode_items(table: pa.Table, items: Items, spec: FeatureSpec, catalogue: pa.Array) -> pa.Table:
     """Return the item table described above, ordered by place."""
-    title = f"text:{items.title_column}"
-    if title in table.column_names:
-        titles = table.column(title)
-    else:
-        titles = pc.binary_join(table.column(items.title_column).combine_chunks(), ", ")
     columns = {
         "item": table.column("id"),
         "place": pc.index_in(table.column("id").combine_chunks(), value_set=catalogue).cast(pa.int32()),
-        "title": pc.coalesce(titles, table.column("id")),
+        "title": pc.coalesce(table.column(f"text:{items.title_column}"), table.column("id")),
         "text": join_text(table, items.text),
     }
     columns |= {f"attr:{name}": table.column(name) for name in items.categories}

@@ -20,7 +20,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     Raises:
         DataError: if there is none, or one is damaged.
     """
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.exists() else []
     if not files:
         raise DataError(f"{path} holds no parquet file; run the stage that writes it (jobs/pipeline.py)")
     try:

@@ -52,13 +52,17 @@ def list_files(table: Table) -> list[str]:
     """Return the table's files in sorted order.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, or its place cannot be reached.
     """
-    filesystem, inner = open_filesystem(table.path)
     try:
-        info = filesystem.get_file_info(inner)
+        return _list_files(table)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{table.path} cannot be reached ({error})") from error
+
+
+def _list_files(table: Table) -> list[str]:
+    filesystem, inner = open_filesystem(table.path)
+    info = filesystem.get_file_info(inner)
     if info.type == pafs.FileType.File:
         return [table.path]
     if info.type == pafs.FileType.Directory:
@@ -242,6 +246,8 @@ def _read_jsonl(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iter
 def _json_object(line: bytes | str) -> tuple[dict[str, Any] | None, str | None]:
     try:
         row = json.loads(line)
+    except UnicodeDecodeError:
+        return None, "line is not UTF-8"
     except (ValueError, RecursionError):
         return None, "line is not JSON"
     return (row, None) if isinstance(row, dict) else (None, "line is not a JSON object")
