@@ -21,12 +21,11 @@ from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import read_parquet, write_parquet
 from motet.data.split import TEST, VALIDATION
-from motet.errors import RetrievalError
 from motet.model.io import load_model
 from motet.ranking.calibration import Calibrator, fit_binary, fit_regression
 from motet.recipe import Recipe
 from motet.retrieval.fusion import Fusion
-from motet.retrieval.index import VectorIndex, measure_recall
+from motet.retrieval.index import VectorIndex, measure_recall, require_recall
 from motet.storage import read_json, write_file_atomic, write_json
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
@@ -115,11 +114,7 @@ def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, t
     VectorIndex.build(content_IW, recipe.index).save(folder / "content.faiss")
     queries = np.random.default_rng(recipe.seed).choice(items, min(items, _RECALL_QUERIES), replace=False)
     recall = measure_recall(found, unit_ID, unit_ID[queries])
-    if recall < recipe.index.recall_floor:
-        raise RetrievalError(
-            f"the {found.kind} index finds {recall:.3f} of the exact 100 best, index.recall_floor is "
-            f"{recipe.index.recall_floor}; raise index.nprobe or index.ef_search, or use index.kind = flat"
-        )
+    require_recall(recall, found.kind, recipe.index)
     return recall, found.kind
 
 

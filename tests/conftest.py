@@ -5,8 +5,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# The same examples in every run; how long one takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile("motet", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("motet")
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("MOTET_CACHE") or "~/.cache/motet").expanduser()
 

@@ -24,6 +24,10 @@ from motet.recipe import Misfits, Recipe
 Path_ = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 _MERGE = "tag:yaml.org,2002:merge"
+_STAND_INS: dict[Path_, Any] = {
+    ("name",): "x", ("encoder",): {"model": "x"}, ("encoder", "model"): "x", ("data", "items", "text"): ["x"],
+    ("data", "items", "path"): "x", ("data", "users", "path"): "x", ("data", "interactions", "path"): "x",
+}  # fmt: skip
 _PATH_KEYS = {"path", "model", "workspace"}
 
 
@@ -179,7 +183,8 @@ class _Expansion:
 def _expand(value: Any, path: Path_, found: _Expansion) -> Any:
     """Expand `${NAME:-default}` and `~` in the settings that are paths."""
     if isinstance(value, dict):
-        return {key: _expand(inner, (*path, key), found) for key, inner in value.items()}
+        named = {key: inner for key, inner in value.items() if isinstance(key, str)}  # others are said with their line
+        return {key: _expand(inner, (*path, key), found) for key, inner in named.items()}
     if isinstance(value, list):
         return [_expand(inner, (*path, place), found) for place, inner in enumerate(value)]
     if not isinstance(value, str) or not path or path[-1] not in _PATH_KEYS:
@@ -200,7 +205,7 @@ def _explain(error: ValidationError, raw: Any, origins: dict[Path_, str], name: 
     What concerns several settings is only checked once each of them is right; so the wrong ones are
     left out and the rest is looked at again.
     """
-    mistakes = [mistake for mistake in error.errors() if mistake["type"] != "invalid_key"]  # said with the key's line
+    mistakes = error.errors()
     wrong = {_clean_path(mistake, raw) for mistake in mistakes}
     rest = copy.deepcopy(raw)
     for path in wrong:
@@ -243,12 +248,14 @@ def _cause(mistake: Any) -> Any:
 
 
 def _leave_out(raw: Any, path: Path_) -> None:
-    """Delete the setting at `path`; of a list, the whole list."""
-    names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
+    """Delete the setting at `path`, or put a right one there if it must be there; of a list, the whole list."""
+    names = tuple(itertools.takewhile(lambda part: isinstance(part, str), path))
     for part in names[:-1]:
         raw = raw.get(part) if isinstance(raw, dict) else None
     if names and isinstance(raw, dict):
         raw.pop(names[-1], None)
+        if names in _STAND_INS:
+            raw[names[-1]] = _STAND_INS[names]
 
 
 def _blamed(path: Path_, hint: str, origins: dict[Path_, str]) -> Path_:

@@ -67,9 +67,10 @@ class VectorCache:
         """Return (vectors [N, dim], found [N]); rows that are not found are zero."""
         vectors_ND = np.zeros((len(keys_N), self.dim), np.float32)
         found_N = np.zeros(len(keys_N), bool)
-        if len(self._keys):
-            nearest_N = np.searchsorted(self._keys, keys_N).clip(max=len(self._keys) - 1)
-            found_N = self._keys[nearest_N] == keys_N
+        if not len(self._keys):
+            return vectors_ND, found_N
+        nearest_N = np.searchsorted(self._keys, keys_N).clip(max=len(self._keys) - 1)
+        found_N = self._keys[nearest_N] == keys_N
         for part in range(len(self._parts)):
             rows = np.flatnonzero(found_N)
             rows = rows[self._places_K2[nearest_N[rows], 0] == part]

@@ -72,6 +72,7 @@ class TextEncoder:
     """
 
     def __init__(self, settings: EncoderSettings, threads: int | None = None) -> None:
+        import safetensors
         import torch
         import transformers
 
@@ -87,9 +88,15 @@ class TextEncoder:
             model = transformers.AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             first = str(error).splitlines()[0]
             raise EncoderError(f"encoder.model = {settings.model!r} cannot be loaded ({first})") from error
+        positions = getattr(model.config, "max_position_embeddings", None)
+        if positions and settings.max_tokens > positions:
+            raise EncoderError(
+                f"encoder.max_tokens = {settings.max_tokens} is above the {positions} positions of {settings.model!r}; "
+                "lower it"
+            )
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.tokenizer.padding_side = "right"
@@ -104,6 +111,8 @@ class TextEncoder:
         """
         import torch
 
+        if not len(texts):
+            return np.zeros((0, self.dim), np.float32)
         tokens = self.tokenizer(list(texts), truncation=True, max_length=self.settings.max_tokens)["input_ids"]
         lengths_N = np.array([len(ids) for ids in tokens])
         vectors_ND = np.zeros((len(texts), self.dim), np.float32)

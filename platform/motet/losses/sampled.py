@@ -1,10 +1,12 @@
 """Which items the softmax of the retrieval loss runs over.
 
 Without negatives in the recipe: the whole catalogue. With N: the targets of the batch and N uniform items, each
-logit lowered by the log of how often the item was to be expected among the candidates (logQ correction,
-Bengio and Senecal 2008; Yi et al., RecSys 2019), so that the popular are not punished for being drawn more.
+logit lowered by the log of the probability that the item is among the candidates (logQ correction, Bengio and
+Senecal 2008; Yi et al., RecSys 2019), so that the popular are not punished for being drawn more. A candidate stands
+in the softmax once however often it was drawn, so it is this probability that counts, not the expected number.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +36,7 @@ def sampled_candidates(
     items = len(counts_I)
     drawn = torch.randint(items, (negatives,), generator=generator).to(targets_N.device)
     items_C, place = torch.unique(torch.cat([targets_N, drawn]), return_inverse=True)
-    share_C = counts_I[items_C] / counts_I.sum().clamp(min=1)
-    expected_C = len(targets_N) * share_C + negatives / items
-    return Candidates(items_C, expected_C.clamp(min=1e-9).log(), place[: len(targets_N)])
+    share_C = (counts_I[items_C] / counts_I.sum().clamp(min=1)).clamp(max=1 - 1e-6)
+    log_absent_C = len(targets_N) * (-share_C).log1p() + negatives * math.log1p(-min(1 / items, 1 - 1e-6))
+    present_C = -log_absent_C.expm1()
+    return Candidates(items_C, present_C.clamp(min=1e-9).log(), place[: len(targets_N)])

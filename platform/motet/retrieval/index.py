@@ -130,3 +130,12 @@ def measure_recall(index: VectorIndex, vectors_ID: np.ndarray, queries_QD: np.nd
         found, _ = index.search(query_D, k)
         shares.append(len(np.intersect1d(exact_K, found)) / len(exact_K))
     return float(np.mean(shares))
+
+
+def require_recall(recall: float, kind: str, settings: IndexSettings) -> None:
+    """Raise RetrievalError if an index finds less than the recipe's floor."""
+    if recall < settings.recall_floor:
+        raise RetrievalError(
+            f"the {kind} index finds {recall:.3f} of the exact 100 best, index.recall_floor is "
+            f"{settings.recall_floor}; raise index.nprobe or index.ef_search, or use index.kind = flat"
+        )

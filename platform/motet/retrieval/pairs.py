@@ -29,10 +29,16 @@ def pair_counts(histories: list[np.ndarray], items: int, window: int, decay: flo
         {
             "item": pa.array(rows.astype(np.int32)),
             "other": pa.array(columns.astype(np.int32)),
-            "together": pa.array(np.asarray(together.tocsr()[rows, columns]).ravel().astype(np.float32)),
-            "follows": pa.array(np.asarray(follows.tocsr()[rows, columns]).ravel().astype(np.float32)),
+            "together": pa.array(_entries(together, rows, columns)),
+            "follows": pa.array(_entries(follows, rows, columns)),
         }
     )
+
+
+def _entries(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    if not len(rows):
+        return np.zeros(0, np.float32)
+    return np.asarray(matrix[rows, columns]).ravel().astype(np.float32)
 
 
 def _together(histories: list[np.ndarray], items: int) -> sp.csr_matrix:

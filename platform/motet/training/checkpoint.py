@@ -49,10 +49,14 @@ def save_checkpoint(
 
 def is_whole(folder: Path) -> bool:
     """Return whether the folder holds a checkpoint whose every byte is as it was written."""
+    return not _problems(folder)
+
+
+def _problems(folder: Path) -> list[str]:
     try:
-        return not manifest_problems(folder, read_manifest(folder))
-    except DataError:
-        return False
+        return manifest_problems(folder, read_manifest(folder))
+    except DataError as error:
+        return [str(error)]
 
 
 def load_checkpoint(folder: Path, model: Recommender, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -61,7 +65,7 @@ def load_checkpoint(folder: Path, model: Recommender, optimizer: torch.optim.Opt
     Raises:
         TrainingError: if the folder is damaged or belongs to another network.
     """
-    problems = manifest_problems(folder, read_manifest(folder))
+    problems = _problems(folder)
     if problems:
         raise TrainingError(f"checkpoint {folder}: {problems[0]}; delete it, the one before is used")
     try:

@@ -1,0 +1,115 @@
+"""index and evaluate: neighbours against brute force, shards, the bundle's users, the report."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jobs import collaborative
+from motet.data.parquet import read_parquet
+from motet.data.split import TEST
+from motet.encoders.whitening import Whitening
+from motet.errors import RetrievalError
+from motet.retrieval.index import VectorIndex, require_recall
+from motet.settings import IndexSettings
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+def met_before_test(results):
+    histories = read_parquet(results["prepare"].folder / "histories").to_pylist()
+    return [[item for item, part in zip(row["items"], row["parts"], strict=True) if part < TEST] for row in histories]
+
+
+def test_neighbours_are_those_of_brute_force(shop):
+    """cosine(i, j) = users of both / (sqrt(users of i x users of j) + shrinkage of 10)."""
+    _, results, _ = shop
+    met = np.zeros((40, 30))
+    for row, items in enumerate(met_before_test(results)):
+        met[row, items] = 1
+    both, users = met.T @ met, met.sum(0)
+    expected = both / (np.sqrt(np.outer(users, users)) + 10)
+    table = read_parquet(results["index"].folder / "neighbours.parquet").to_pylist()
+    pairs = [row for row in table if row["kind"] == "item_knn"]
+    assert {row["item"] for row in pairs} == set(range(30))
+    for row in pairs:
+        assert row["item"] != row["other"]
+        assert row["weight"] == pytest.approx(expected[row["item"], row["other"]], rel=1e-5)
+    for item in range(30):
+        own = [row["weight"] for row in pairs if row["item"] == item]
+        order = np.sort(np.delete(expected[item], item))[::-1]
+        np.testing.assert_allclose(own, order[order > 0][:20], rtol=1e-5)
+
+
+def test_popularity_halves_every_half_life(shop):
+    run, results, _ = shop
+    days = run.recipe.retrieval.popularity_half_life_days
+    histories = read_parquet(results["prepare"].folder / "histories").to_pylist()
+    events = [
+        (item, moment)
+        for row in histories
+        for item, moment, part in zip(row["items"], row["timestamps"], row["parts"], strict=True)
+        if part < TEST
+    ]
+    latest = max(moment for _, moment in events)
+    expected = np.zeros(30)
+    for item, moment in events:
+        expected[item] += 0.5 ** ((latest - moment) / 86_400_000 / days)
+    found = read_parquet(results["index"].folder / "popularity.parquet").column("score").to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_shards_do_not_change_the_neighbours(shop, tmp_path, monkeypatch):
+    run, results, _ = shop
+    monkeypatch.setattr(collaborative, "_ITEMS_PER_SHARD", 7)
+    (tmp_path / "items.parquet").write_bytes((results["index"].folder / "items.parquet").read_bytes())
+    collaborative.write_sources(tmp_path, run.recipe, results["prepare"].folder, before=TEST)
+    for name in ("neighbours.parquet", "popularity.parquet", "met.parquet"):
+        assert read_parquet(tmp_path / name).equals(read_parquet(results["index"].folder / name)), name
+
+
+def test_users_carry_their_whole_history(shop):
+    _, results, _ = shop
+    users = {row["user"]: row for row in read_parquet(results["index"].folder / "users.parquet").to_pylist()}
+    for row in read_parquet(results["prepare"].folder / "histories").to_pylist():
+        stored = users[row["user"]]
+        assert stored["items"] == row["items"]
+        assert stored["liking"] == [int(label) for label in row["label:like"]]
+
+
+def test_the_index_finds_each_item_by_its_own_vector(shop):
+    from motet.retrieval.catalogue import ItemTable
+
+    _, results, _ = shop
+    folder = results["index"].folder
+    items, index = ItemTable.load(folder), VectorIndex.load(folder / "index.faiss")
+    assert [int(index.search(vector, 1)[0][0]) for vector in items.unit_ID] == list(range(30))
+    assert Whitening.load(folder / "whitening.safetensors").mean_D.shape == (384,)
+
+
+def test_recall_below_the_floor_is_refused():
+    with pytest.raises(RetrievalError, match=r"ivf index finds 0.900 .*recall_floor is 0.95; raise index.nprobe"):
+        require_recall(0.9, "ivf", IndexSettings(recall_floor=0.95))
+
+
+def test_the_report_says_what_the_lists_say(shop):
+    """Hit rate is a multiple of 1/40, and NDCG lies between hit / log2(11) and hit."""
+    _, results, _ = shop
+    folder = results["evaluate"].folder
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report["ranking"]["systems"]) == {
+        "motet",
+        "vectors",
+        "item_knn",
+        "user_knn",
+        "transitions",
+        "profile",
+        "popularity",
+    }
+    for name, one in report["ranking"]["systems"].items():
+        hits = one["hit"]["mean"] * 40
+        assert hits == pytest.approx(round(hits)), name
+        assert one["hit"]["mean"] / np.log2(11) - 1e-9 <= one["ndcg"]["mean"] <= one["hit"]["mean"] + 1e-9
+    assert report["tasks"]["rating"]["rows"] == 40
+    assert report["ledger"]["interactions"]["read"] == 800
+    assert "<html" in (folder / "report.html").read_text()[:200].lower()

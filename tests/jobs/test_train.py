@@ -1,0 +1,115 @@
+"""train: two workers, one that is killed, one that cannot start."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.embed import embed
+from jobs.prepare import prepare
+from jobs.stages import Run, claim_workspace
+from jobs.train import read_metrics, train
+from motet.errors import TrainingError
+from motet.model.io import load_model
+from motet.recipe_file import load_recipe
+from tests.synthetic import write_shop
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+def run_train(file, *overrides):
+    run = Run(load_recipe(file, list(overrides)))
+    claim_workspace(run)
+    prepared = prepare(run)
+    return train(run, prepared, embed(run, prepared))
+
+
+def test_the_local_run_keeps_the_best_epoch(shop):
+    _, results, _ = shop
+    result = results["train"]
+    epochs = read_metrics(result.folder)
+    assert [row["epoch"] for row in epochs] == list(range(1, 21))
+    best = max(epochs, key=lambda row: row["validation"]["watch.ndcg"])
+    assert result.summary["best_epoch"] == best["epoch"]
+    assert result.summary["validation"] == best["validation"]
+    assert epochs[0]["rows"] == 40 * 18
+    assert not list((result.folder.parent).glob("*.checkpoints"))
+    model, card = load_model(result.folder)
+    assert model.scored == ["like", "rating"]
+    assert card.scales["rating"].low == 1.0
+    assert card.scales["rating"].high == 5.0
+
+
+def test_two_workers_see_every_row_once_and_learn(tmp_path, minilm, shop):
+    """720 train events are targets, whoever trains; the loss is that of all workers together."""
+    _, results, _ = shop
+    result = run_train(write_shop(tmp_path, minilm), "train.workers=2", "train.epochs=3")
+    two, one = read_metrics(result.folder), read_metrics(results["train"].folder)
+    assert [row["rows"] for row in two] == [720, 720, 720]
+    assert two[-1]["losses"]["watch"] < two[0]["losses"]["watch"]
+    assert two[0]["losses"]["watch"] == pytest.approx(one[0]["losses"]["watch"], rel=0.15)
+
+
+def train_workers():
+    """Return the pids of this machine's Ray Train workers that this process started."""
+    pids = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and b"RayTrainWorker" in (entry / "cmdline").read_bytes():
+                environment = (entry / "environ").read_bytes()
+                if os.environ["RAY_TMPDIR"].encode() in environment:
+                    pids.append(int(entry.name))
+        except OSError:
+            continue
+    return pids
+
+
+def kill_after_first_checkpoint(workspace, killed):
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not killed:
+        if list(workspace.glob("runs/*.checkpoints/epoch-*/manifest.json")):
+            for pid in train_workers()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_killed_worker_costs_at_most_the_epoch_it_was_in(tmp_path, minilm):
+    killed = []
+    watcher = threading.Thread(target=kill_after_first_checkpoint, args=(tmp_path / "workspace", killed))
+    watcher.start()
+    options = ("train.workers=2", "train.epochs=60", "train.patience=60", "model.layers=3")
+    result = run_train(write_shop(tmp_path, minilm), *options)
+    watcher.join()
+    assert len(killed) == 1
+    epochs = [json.loads(line)["epoch"] for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, 61))
+
+
+def test_a_request_for_more_than_there_is_is_refused_at_once(tmp_path, minilm):
+    start = time.monotonic()
+    with pytest.raises(TrainingError, match=r"train.workers x train.cpus_per_worker asks for 8 CPUs, this Ray has 2"):
+        run_train(write_shop(tmp_path, minilm), "train.workers=8", "train.cpus_per_worker=1")
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize("change", ["model.experts=ple", "model.experts=shared_bottom", "model.balance=uncertainty"])
+def test_options_of_the_model_train(tmp_path, minilm, change):
+    result = run_train(write_shop(tmp_path, minilm), change, "train.epochs=2", "train.negatives=10")
+    assert len(read_metrics(result.folder)) == 2
+
+
+def test_a_failure_inside_a_worker_is_said_in_one_line(tmp_path, minilm):
+    with pytest.raises(TrainingError, match=r"loss of task '\w+' is not finite.*lower train.learning_rate"):
+        run_train(
+            write_shop(tmp_path, minilm),
+            "train.learning_rate=1.0e+30",
+            "train.clip_norm=1.0e+30",
+            "train.max_failures=0",
+        )

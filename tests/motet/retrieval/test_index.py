@@ -1,0 +1,127 @@
+"""The contract of the vector index, for all kinds; exact for flat, nearly so for the others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motet.errors import RetrievalError
+from motet.retrieval.index import VectorIndex, choose_kind, measure_recall
+from motet.settings import IndexSettings
+
+KINDS = ("flat", "ivf", "hnsw")
+
+
+def _unit(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _build(kind: str, vectors: np.ndarray) -> VectorIndex:
+    return VectorIndex.build(vectors, IndexSettings(kind=kind))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_nearest_come_first_with_their_inner_products(kind: str) -> None:
+    # Axes, and queries between them: 0.8 along the second, 0.6 along the first.
+    index = _build(kind, np.eye(8, dtype=np.float32))
+    places, scores = index.search(np.array([0.6, 0.8] + [0.0] * 6, np.float32), 2)
+    assert places.tolist() == [1, 0]
+    np.testing.assert_allclose(scores, [0.8, 0.6], atol=1e-6)
+    assert len(index) == 8
+    assert index.is_exact == (kind == "flat")
+
+
+def test_more_than_there_are_gives_all_of_them_and_never_a_place_of_minus_one(kind: str) -> None:
+    index = _build(kind, _unit(5))
+    places, scores = index.search(_unit(1, seed=1)[0], 50)
+    assert sorted(places.tolist()) == [0, 1, 2, 3, 4]
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) <= 0).all()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_only_allowed_items_are_found(kind: str, share: float) -> None:
+    vectors = _unit(300)
+    index = _build(kind, vectors)
+    allowed = np.random.default_rng(2).random(300) < share
+    query = _unit(1, seed=3)[0]
+    places, scores = index.search(query, 10, allowed)
+    assert allowed[places].all()
+    np.testing.assert_allclose(scores, vectors[places] @ query, atol=1e-5)
+    best = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))[:10]]
+    assert places.tolist() == best.tolist()  # so few lists, so wide a search: exact for all kinds here
+
+
+def test_nothing_allowed_finds_nothing(kind: str) -> None:
+    places, scores = _build(kind, _unit(20)).search(_unit(1)[0], 5, np.zeros(20, bool))
+    assert (places.tolist(), scores.tolist()) == ([], [])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_query_that_is_not_finite_finds_nothing(kind: str, bad: float) -> None:
+    query = _unit(1)[0].copy()
+    query[3] = bad
+    assert len(_build(kind, _unit(20)).search(query, 5)[0]) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused_with_their_place(kind: str, bad: float) -> None:
+    vectors = _unit(20).copy()
+    vectors[[4, 9], 2] = bad
+    with pytest.raises(RetrievalError, match="2 vectors are not finite, the first at place 4; train again"):
+        _build(kind, vectors)
+
+
+def test_no_item_is_refused(kind: str) -> None:
+    with pytest.raises(RetrievalError, match="there is no item"):
+        _build(kind, np.zeros((0, 8), np.float32))
+
+
+def test_save_and_load_give_the_same_answers(kind: str, tmp_path: Path) -> None:
+    vectors = _unit(200)
+    index = VectorIndex.build(vectors, IndexSettings(kind=kind, nprobe=3, ef_search=40))
+    index.save(tmp_path / "index.faiss")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.faiss", "index.json"]
+    loaded = VectorIndex.load(tmp_path / "index.faiss")
+    assert (loaded.kind, loaded.settings, len(loaded)) == (kind, index.settings, 200)
+    for query in _unit(5, seed=4):
+        for mine, other in zip(index.search(query, 7), loaded.search(query, 7), strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize(("settings", "least"), [({"nprobe": 32}, 0.9), ({"nprobe": 1000}, 1.0)])
+def test_ivf_recall_against_exact_search(settings: dict[str, int], least: float) -> None:
+    vectors = _unit(4000, 16)
+    index = VectorIndex.build(vectors, IndexSettings(kind="ivf", **settings))
+    recall = measure_recall(index, vectors, vectors[:40], 100)
+    assert least <= recall <= 1
+    few = VectorIndex.build(vectors, IndexSettings(kind="ivf", nprobe=1))
+    assert measure_recall(few, vectors, vectors[:40], 100) < recall
+
+
+def test_hnsw_recall_against_exact_search() -> None:
+    vectors = _unit(3000, 16)
+    index = VectorIndex.build(vectors, IndexSettings(kind="hnsw", ef_search=128))
+    assert measure_recall(index, vectors, vectors[:40], 100) > 0.95
+
+
+def test_recall_by_hand() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    assert measure_recall(_build("flat", vectors), vectors, vectors, 2) == 1.0
+    # An index over the wrong way round: of the two best places of each query it finds what it finds.
+    wrong = VectorIndex.build(vectors[::-1].copy(), IndexSettings(kind="hnsw"))
+    # The best of query 0 is place 0 and, among equals, place 1; the index finds place 3 and one of the others.
+    assert measure_recall(wrong, vectors, vectors[:1], 1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "chosen"),
+    [("auto", 100, "flat"), ("auto", 101, "ivf"), ("hnsw", 5, "hnsw"), ("flat", 10**7, "flat"), ("ivf", 1, "ivf")],
+)
+def test_auto_goes_by_the_size_of_the_catalogue(kind: str, items: int, chosen: str) -> None:
+    assert choose_kind(IndexSettings(kind=kind, flat_limit=100), items) == chosen

@@ -1,0 +1,158 @@
+"""The contract of all sources, and each by hand against dense arrays."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from motet.retrieval.index import VectorIndex
+from motet.retrieval.pairs import neighbours, pair_counts
+from motet.retrieval.sources import (
+    NeighbourSource,
+    PopularitySource,
+    Source,
+    UserSource,
+    VectorSource,
+    popularity_scores,
+    top,
+)
+from motet.retrieval.state import UserState
+from motet.settings import IndexSettings
+
+ITEMS, KEEP, SHRINKAGE = 15, 4, 2.0
+RANDOM = np.random.default_rng(5)
+HISTORIES = [RANDOM.permutation(ITEMS)[: 2 + user % 6] for user in range(12)]
+VECTORS = RANDOM.normal(size=(ITEMS, 4)).astype(np.float32)
+VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
+
+
+def _user(items: list[int], vector: np.ndarray | None = None, content: np.ndarray | None = None) -> UserState:
+    places = np.array(items, np.int64)
+    zero = np.zeros(4, np.float32)
+    return UserState(
+        zero if vector is None else vector, zero if content is None else content, places,
+        np.full(len(places), 2, np.int8), "known" if items else "popular",
+    )  # fmt: skip
+
+
+def _table() -> pa.Table:
+    users_I = np.bincount(np.concatenate(HISTORIES), minlength=ITEMS)
+    table = neighbours(pair_counts(HISTORIES, ITEMS, 5, 5.0), users_I, KEEP, SHRINKAGE)
+    return table.filter(pa.compute.equal(table.column("kind"), "item_knn"))
+
+
+def _dense() -> np.ndarray:
+    matrix = np.zeros((ITEMS, ITEMS))
+    for row in _table().to_pylist():
+        matrix[row["item"], row["other"]] = row["weight"]
+    return matrix
+
+
+SOURCES: dict[str, Source] = {
+    "vectors": VectorSource(VectorIndex.build(VECTORS, IndexSettings(kind="flat")), VECTORS),
+    "item_knn": NeighbourSource(_table(), ITEMS),
+    "transitions": NeighbourSource(_table(), ITEMS, decay=2.0),
+    "user_knn": UserSource(HISTORIES, ITEMS, KEEP, SHRINKAGE),
+    "popularity": PopularitySource(np.linspace(0, 1, ITEMS).astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("k", [1, 5, 100])
+def test_the_best_are_allowed_ordered_distinct_and_scored_as_asked_one_by_one(name: str, k: int) -> None:
+    answer = SOURCES[name].ask(_user([3, 7, 3], VECTORS[3]))
+    assert answer is not None
+    allowed = np.arange(ITEMS) % 3 != 0
+    places, scores = answer.best(k, allowed)
+    assert len(places) <= k
+    assert allowed[places].all()
+    assert len(set(places.tolist())) == len(places)
+    assert (np.diff(scores) <= 1e-6).all()
+    np.testing.assert_allclose(answer.of(places), scores, atol=1e-6)
+    everything = answer.of(np.arange(ITEMS))
+    if len(places) and k < 100:
+        left_out = np.setdiff1d(np.flatnonzero(allowed), places)
+        assert everything[left_out].max() <= scores[-1] + 1e-6
+    assert answer.best(k, np.zeros(ITEMS, bool))[0].tolist() == []
+    assert answer.of(np.zeros(0, np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize(("name", "answers"), [(name, name == "popularity") for name in sorted(SOURCES)])
+def test_about_someone_of_whom_nothing_is_known_only_popularity_has_an_opinion(name: str, answers: bool) -> None:
+    assert (SOURCES[name].ask(_user([])) is not None) == answers
+
+
+def test_item_knn_is_the_sum_of_the_rows_of_the_users_items() -> None:
+    for items in ([3], [3, 7, 0], [3, 3, 7], list(range(ITEMS))):
+        answer = SOURCES["item_knn"].ask(_user(items))
+        np.testing.assert_allclose(answer.of(np.arange(ITEMS)), _dense()[items].sum(0), rtol=1e-5)
+
+
+def test_transitions_weigh_the_latest_most() -> None:
+    items = [3, 7, 0]
+    say = np.exp(-np.array([2, 1, 0]) / 2.0)  # steps back, decay 2
+    answer = SOURCES["transitions"].ask(_user(items))
+    np.testing.assert_allclose(answer.of(np.arange(ITEMS)), say @ _dense()[items], rtol=1e-5)
+
+
+def test_events_long_ago_have_no_say_in_transitions() -> None:
+    # e^(-19 / 2) is below 0.0001: of 20 events the first counts nothing.
+    one, other = (SOURCES["transitions"].ask(_user([first] + [7] * 19)).of(np.arange(ITEMS)) for first in (3, 4))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_neighbours_of_an_item_come_best_first() -> None:
+    places, weights = SOURCES["item_knn"].neighbours(3)
+    assert len(places) == KEEP
+    assert (np.diff(weights) <= 0).all()
+    np.testing.assert_allclose(_dense()[3][places], weights)
+    empty = NeighbourSource(_table().slice(0, 0), ITEMS)
+    assert len(empty.neighbours(3)[0]) == 0
+    assert empty.ask(_user([3])).of(np.arange(ITEMS)).tolist() == [0.0] * ITEMS
+
+
+def test_user_knn_against_dense_arrays() -> None:
+    met = np.zeros((len(HISTORIES), ITEMS))
+    for row, items in enumerate(HISTORIES):
+        met[row, items] = 1
+    for items in ([3], [1, 2, 8], [5, 5, 6]):
+        own = np.zeros(ITEMS)
+        own[items] = 1
+        shared = met @ own
+        cosine = shared / (np.sqrt(met.sum(1)) * np.sqrt(own.sum()) + SHRINKAGE)
+        near = [row for row in np.lexsort((np.arange(len(met)), -cosine)) if shared[row] > 0][:KEEP]
+        answer = SOURCES["user_knn"].ask(_user(items))
+        np.testing.assert_allclose(answer.of(np.arange(ITEMS)), cosine[near] @ met[near], rtol=1e-5)
+
+
+def test_user_knn_of_items_that_nobody_met_lists_nothing() -> None:
+    source = UserSource([np.array([0, 1])], 5, 3, 10.0)
+    answer = source.ask(_user([4]))
+    assert answer.best(5, np.ones(5, bool))[0].tolist() == []
+    assert answer.of(np.arange(5)).tolist() == [0.0] * 5
+
+
+def test_vectors_and_profile_each_ask_with_their_own_query() -> None:
+    index = VectorIndex.build(VECTORS, IndexSettings(kind="flat"))
+    user = _user([3], vector=VECTORS[3], content=VECTORS[9])
+    everything = np.ones(ITEMS, bool)
+    assert VectorSource(index, VECTORS).ask(user).best(1, everything)[0].tolist() == [3]
+    assert VectorSource(index, VECTORS, uses_content=True).ask(user).best(1, everything)[0].tolist() == [9]
+    assert VectorSource(index, VECTORS, uses_content=True).ask(_user([3], vector=VECTORS[3])) is None
+
+
+def test_popularity_orders_ties_by_place_and_passes_over_what_is_not_allowed() -> None:
+    answer = PopularitySource(np.array([1, 3, 3, 2], np.float32)).ask(_user([]))
+    assert answer.best(3, np.ones(4, bool))[0].tolist() == [1, 2, 3]
+    assert answer.best(3, np.array([True, False, True, True]))[0].tolist() == [2, 3, 0]
+
+
+def test_popularity_scores_by_hand() -> None:
+    day = 86_400_000
+    scores = popularity_scores(np.array([0, 0, 2]), np.array([10 * day, 0, 5 * day]), 4, 5.0, 10 * day)
+    # Half-life 5 days: ages 0, 10 and 5 days weigh 1, 1/4 and 1/2.
+    np.testing.assert_allclose(scores, [1.25, 0, 0.5, 0])
+
+
+def test_top_by_hand() -> None:
+    places, scores = top(np.array([4, 2, 9]), np.array([1.0, 1.0, 2.0]), 2)
+    assert (places.tolist(), scores.tolist()) == ([9, 2], [2.0, 1.0])

@@ -1,0 +1,131 @@
+"""What the sections of a recipe must agree on, and what is derived from them."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from motet.recipe import Misfits, Recipe, near
+
+_BASE: dict[str, Any] = {
+    "name": "shop",
+    "data": {
+        "interactions": {"path": "i.csv", "ranges": {"rating": {"min": 1}}},
+        "items": {"path": "it.csv", "text": ["title"], "categories": ["genre"], "numbers": ["year"]},
+    },
+    "tasks": [
+        {"name": "watch", "kind": "retrieval"},
+        {"name": "like", "kind": "binary", "label": "rating >= 4 and action == 'buy'"},
+        {"name": "rating", "kind": "regression", "label": "rating / price"},
+    ],
+    "encoder": {"model": "m"},
+    "surfaces": {"home": {"weights": {"like": 1.0}}},
+}
+
+
+def _with(**sections: Any) -> dict[str, Any]:
+    return {**_BASE, **sections}
+
+
+def test_what_is_derived() -> None:
+    recipe = Recipe.model_validate(_BASE)
+    assert recipe.retrieval_task.name == "watch"
+    assert [task.name for task in recipe.scored_tasks] == ["like", "rating"]
+    assert recipe.liked_label == "label:like"
+    assert recipe.label_columns == {"action": "category", "price": "number", "rating": "number"}
+    assert recipe.selection_larger_is_better is True
+    assert Recipe.model_validate(_with(train={"select_by": "rating.rmse"})).selection_larger_is_better is False
+
+
+def test_without_a_binary_task_nothing_says_liked() -> None:
+    recipe = Recipe.model_validate(
+        _with(tasks=[_BASE["tasks"][0], _BASE["tasks"][2]], surfaces={"home": {"weights": {"rating": 1.0}}})
+    )
+    assert recipe.liked_label is None
+
+
+def test_the_resolved_recipe_is_a_recipe() -> None:
+    recipe = Recipe.model_validate(_BASE)
+    assert Recipe.model_validate(recipe.resolved()) == recipe
+
+
+def _problems(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as error:
+        Recipe.model_validate(raw)
+    causes = [one["ctx"]["error"] for one in error.value.errors()]
+    assert all(isinstance(cause, Misfits) for cause in causes)
+    return [(".".join(map(str, path)), what) for cause in causes for path, what in cause.problems]
+
+
+def _task(place: int, **changes: Any) -> list[dict[str, Any]]:
+    return [{**task, **(changes if place == number else {})} for number, task in enumerate(_BASE["tasks"])]
+
+
+_HOME = {"weights": {"like": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "path", "what"),
+    [
+        ({"tasks": [*_BASE["tasks"], _BASE["tasks"][1]]}, "tasks.3.name", "'like' is there twice; give each task"),
+        ({"tasks": [*_BASE["tasks"], {"name": "b", "kind": "retrieval"}]}, "tasks", "exactly one task has `kind: ret"),
+        ({"surfaces": {"a": {"weights": {"lik": 1}}}}, "surfaces.a.weights.lik", "not a task; did you mean 'like'?"),
+        (
+            {"surfaces": {"a": {**_HOME, "filters": {"genr": "x"}}}},
+            "surfaces.a.filters.genr",
+            "'genr' is not a category or number of data.items; did you mean 'genre'?",
+        ),
+        ({"train": {"select_by": "like.ndcg"}}, "train.select_by", "not a metric of a task; did you mean 'like.auc'?"),
+        ({"train": {"select_by": "x"}}, "train.select_by", "valid: watch.ndcg, watch.recall, watch.loss, like.auc"),
+        ({"evaluate": {"surface": "hom"}}, "evaluate.surface", "'hom' is not a surface; did you mean 'home'?"),
+        ({"evaluate": {"target": "rating"}}, "evaluate.target", "'rating' is not a binary task; valid: like"),
+        ({"evaluate": {"target": "watch"}}, "evaluate.target", "'watch' is not a binary task; valid: like"),
+        ({"tasks": _task(2, label="item + rating")}, "tasks.2.label", "column 'item' has a name that is used"),
+        ({"tasks": _task(2, label="timestamp * rating")}, "tasks.2.label", "'timestamp' has a name that is used"),
+        ({"tasks": _task(2, label="action + rating")}, "tasks.2.label", "column 'action' is a number here and a text"),
+        (
+            {"data": {**_BASE["data"], "interactions": {"path": "i", "ranges": {"ratin": {"min": 1}}}}},
+            "data.interactions.ranges.ratin",
+            "'ratin' is not a number that a label reads; did you mean 'rating'?",
+        ),
+        (
+            {"data": {**_BASE["data"], "interactions": {"path": "i", "ranges": {"action": {"min": 1}}}}},
+            "data.interactions.ranges.action",
+            "'action' is not a number that a label reads",
+        ),
+    ],
+)
+def test_sections_that_do_not_fit(sections: dict[str, Any], path: str, what: str) -> None:
+    ((found, said),) = _problems(_with(**sections))
+    assert found == path
+    assert what in said
+
+
+def test_all_misfits_come_at_once() -> None:
+    wrong = _with(
+        surfaces={"a": {"weights": {"x": 1, "y": 1}, "filters": {"z": "1"}}},
+        train={"select_by": "q"},
+        evaluate={"surface": "q", "target": "q"},
+        tasks=[*_BASE["tasks"], _BASE["tasks"][0]],
+    )
+    # the third watch is there twice and is a second retrieval task
+    assert [path for path, _ in _problems(wrong)] == [
+        "tasks.3.name", "tasks", "surfaces.a.weights.x", "surfaces.a.weights.y", "surfaces.a.filters.z",
+        "train.select_by", "evaluate.surface", "evaluate.target",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "Shop", "-x", "a b", "a/b", "x" * 65])
+def test_names_that_are_no_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match="should match pattern"):
+        Recipe.model_validate(_with(name=name))
+
+
+def test_hints() -> None:
+    assert near("lik", ["like", "watch"]) == "; did you mean 'like'?"
+    assert near("zzz", ["like", "watch"]) == "; valid: like, watch"
+    assert near("zzz", []) == "; valid: none"
+
+
+def test_misfits_are_readable() -> None:
+    assert str(Misfits([(("a", 1, "b"), "is wrong"), (("c",), "too")])) == "a.1.b: is wrong; c: too"
