@@ -59,7 +59,7 @@ def tiny(encoder_folder: Path):
 @pytest.fixture(scope="session")
 def draft(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the index stage leaves; not to be changed."""
-    from tests.builders import write_draft
+    from tests.drafts import write_draft
 
     return write_draft(tiny, tmp_path_factory.mktemp("drafts") / "draft")
 
@@ -67,7 +67,7 @@ def draft(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the evaluate stage leaves, with an NDCG of 0.2; not to be changed."""
-    from tests.builders import write_report
+    from tests.drafts import write_report
 
     return write_report(tmp_path_factory.mktemp("reports") / "report")
 

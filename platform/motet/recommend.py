@@ -298,7 +298,7 @@ class Reranker:
             return np.zeros((len(places_N), 0), np.float32)
         items_ND = torch.from_numpy(self.items.vectors_ID[places_N])
         log_count_N = torch.from_numpy(self.items.log_count_I[places_N])
-        users_ND = torch.from_numpy(np.ascontiguousarray(user_ND, np.float32))
+        users_ND = torch.from_numpy(np.array(user_ND, np.float32, order="C"))
         return np.asarray(self.model.task_scores(users_ND, items_ND, log_count_N).numpy())
 
     def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:

@@ -170,8 +170,6 @@ class EvaluateSettings(Section):
     """Surface that is evaluated; the first if not set."""
     target: str | None = None
     """Binary task whose positives are the targets; any event if not set."""
-    actors: int = Field(default=1, ge=1)
-    """Evaluation actors."""
     max_users: int = Field(default=100_000, ge=1)
     """Users evaluated; above it, a seeded sample."""
 
@@ -215,8 +213,6 @@ class ServeSettings(Section):
     """Address that the endpoint listens on."""
     port: int = Field(default=8000, ge=1, le=65535)
     """Port that the endpoint listens on."""
-    max_body_bytes: int = Field(default=65_536, ge=1024)
-    """Largest request body."""
     health_check_period_s: float = Field(default=2.0, gt=0)
     """Seconds between health checks."""
     health_check_timeout_s: float = Field(default=3.0, gt=0)

@@ -84,12 +84,12 @@ def test_a_killed_worker_costs_at_most_the_epoch_it_was_in(tmp_path, minilm):
     killed = []
     watcher = threading.Thread(target=kill_after_first_checkpoint, args=(tmp_path / "workspace", killed))
     watcher.start()
-    options = ("train.workers=2", "train.epochs=60", "train.patience=60", "model.layers=3")
+    options = ("train.workers=2", "train.epochs=15", "train.patience=15", "model.layers=3")
     result = run_train(write_shop(tmp_path, minilm), *options)
     watcher.join()
     assert len(killed) == 1
     epochs = [json.loads(line)["epoch"] for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
-    assert epochs == list(range(1, 61))
+    assert epochs == list(range(1, 16))
 
 
 def test_a_request_for_more_than_there_is_is_refused_at_once(tmp_path, minilm):

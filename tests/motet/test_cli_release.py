@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from motet.cli import main
 from motet.release.publish import Releases
 from motet.storage import read_json, write_json
-from tests.builders import write_report
+from tests.drafts import write_report
 
 
 def _run(*words: object) -> Result:

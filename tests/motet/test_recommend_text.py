@@ -8,7 +8,8 @@ import pytest
 from motet.errors import EncoderError
 from motet.recommend import Embedder, Query
 from motet.storage import read_json, write_json
-from tests.builders import Tiny, write_draft, write_encoder
+from tests.builders import Tiny, write_encoder
+from tests.drafts import write_draft
 
 
 @pytest.fixture

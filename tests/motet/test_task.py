@@ -35,7 +35,7 @@ def test_every_selection_metric_has_a_direction() -> None:
         ({"kind": "binary", "label": "a > 1", "weight": 0}, "greater than 0"),
         ({"kind": "binary", "label": "a > 1", "weight": float("inf")}, "finite number"),
         ({"kind": "binary", "label": "a > 1", "weight": float("nan")}, "finite number"),
-        ({"kind": "binary", "label": "a > 1", "lable": 1}, "Extra inputs are not permitted"),
+        ({"kind": "binary", "label": "a > 1", "labels": 1}, "Extra inputs are not permitted"),
         ({"kind": "retrieval", "name": "Watch"}, "should match pattern"),
         ({"kind": "retrieval", "name": "1st"}, "should match pattern"),
         ({"kind": "retrieval", "name": "a" * 41}, "should match pattern"),

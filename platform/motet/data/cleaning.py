@@ -22,7 +22,7 @@ def codes(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """Return equal integers for equal values, in the order of the values."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     encoded = array.dictionary_encode("encode")
-    ranks = pc.rank(encoded.dictionary, "ascending", null_placement="at_start", tiebreaker="dense").to_numpy()
+    ranks = pc.rank(encoded.dictionary, "ascending", tiebreaker="dense").to_numpy()
     return np.asarray(ranks[encoded.indices.to_numpy(zero_copy_only=False)])
 
 

@@ -131,11 +131,18 @@ class _Utf8(io.RawIOBase):
         """Return that it can be read."""
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def _block(self, size: int) -> bytes:
+        """Return `size` bytes, and fewer only at the end; a stream may give them in parts."""
+        data = self.stream.read(size)
+        while len(data) < size and (more := self.stream.read(size - len(data))):
+            data += more
+        return data
+
+    def read(self, size: int = _BLOCK_BYTES) -> bytes:
         """Return at most `size` bytes, and none at the end."""
         while not self.pending and not self.ended:
-            data = self.stream.read(size)
-            self.ended, self.last = not data, data[-1:] or self.last
+            data = self._block(size)
+            self.ended, self.last = len(data) < size, data[-1:] or self.last
             text = self.decoder.decode(data, final=self.ended)
             text += "\n" if self.ended and self.last not in (b"\n", b"\r") else ""
             try:

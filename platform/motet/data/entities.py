@@ -19,7 +19,7 @@ def join_text(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     for name in columns:
         part = pc.binary_join_element_wise(f"{name}: ", table.column(f"text:{name}").combine_chunks(), "; ", "")
         joined = pc.binary_join_element_wise(joined, pc.fill_null(part, ""), "")
-    return pc.utf8_rtrim(joined, "; ")
+    return pc.utf8_slice_codeunits(joined, 0, -2)
 
 
 def text_columns(entity: Entity) -> list[str]:

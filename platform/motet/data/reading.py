@@ -236,7 +236,7 @@ def _read_jsonl(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iter
             parsed = [_json_object(line) for line in batch]
             problems = [problem for _, problem in parsed]
             rows = [
-                {columns[0]: line[:2000].decode("utf-8", errors="replace")} if row is None else row
+                {columns[0]: line.strip()[:2000].decode("utf-8", errors="replace")} if row is None else row
                 for line, (row, _) in zip(batch, parsed, strict=True)
             ]
             yield _json_table(rows, columns, problems), problems, range(first, first + len(batch))

@@ -68,10 +68,10 @@ class Balancer:
 
     def state(self) -> dict[str, list[float]]:
         """Return what is learned and how, for checkpoints."""
-        learned = self._learned()
         if self.kind == "dwa":
             averages = self.scalarizer._previous_averages
             return {f"averages.{place}": average.tolist() for place, average in enumerate(averages)}
+        learned = self._learned()
         if learned is None:
             return {}
         name, values, optimizer = learned

@@ -6,8 +6,8 @@ import numpy as np
 def select(values_C: np.ndarray, unit_CD: np.ndarray, k: int, strength: float) -> np.ndarray:
     """Return the rows of k candidates in the order to show, int64.
 
-    Each next item maximises (1 - strength) * value - strength * largest cosine to those chosen, with values scaled
-    to [0, 1] among the candidates.
+    Each next item maximises (1 - strength) * value - strength * largest cosine to those chosen (0 if it is negative),
+    with values scaled to [0, 1] among the candidates.
 
     Args:
         values_C: value of each candidate.

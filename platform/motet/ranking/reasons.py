@@ -2,7 +2,8 @@
 
 If item-based collaborative filtering found the item, the event with the largest neighbour weight; else the event
 with the largest cosine between item vectors. Liked events are preferred; disliked ones never speak for anything.
-Without a history the reason names the source that ranked the item best.
+Without an event that speaks for anything the reason names a source that listed the item: the request's text, the
+vectors, popularity, else other people.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ _WITHOUT_HISTORY = {
     "profile": "matches what you asked for",
     "vectors": "chosen by people like you",
     "popularity": "popular now",
+    "user_knn": "chosen by people like you",
+    "item_knn": "chosen by people like you",
+    "transitions": "chosen by people like you",
 }
 
 

@@ -151,7 +151,7 @@ def test_the_width_comes_from_the_configuration(
     (folder / "config.json").write_text(json.dumps(config))
     settings = EncoderSettings(model=str(folder))
     if dim is None:
-        with pytest.raises(EncoderError, match="config.json names no hidden_size"):
+        with pytest.raises(EncoderError, match=r"config\.json names no hidden_size"):
             model_dim(settings)
     else:
         assert model_dim(settings) == dim

@@ -64,7 +64,7 @@ def test_mmoe_is_the_gates_mixture_of_its_experts() -> None:
         torch.testing.assert_close(outputs[:, task], expected)
 
 
-def test_a_task_of_ple_sees_the_shared_experts_and_its_own_but_not_anothers() -> None:
+def test_a_task_of_ple_sees_the_shared_experts_and_its_own_but_not_those_of_others() -> None:
     torch.manual_seed(3)
     layers, inputs = PLE(INPUTS, TASKS, SETTINGS), _inputs()
     before = layers(inputs)

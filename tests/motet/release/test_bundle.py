@@ -10,7 +10,7 @@ from motet.errors import MotetError, ReleaseError
 from motet.release.bundle import REQUIRED, assemble, read_report, release_id, verify
 from motet.release.publish import Releases
 from motet.storage import read_json, write_json, write_manifest
-from tests.builders import write_report
+from tests.drafts import write_report
 
 FILES = (*REQUIRED, "report/report.html")
 

@@ -45,7 +45,7 @@ def test_a_child_process_refuses_changed_weights(release: Path) -> None:
 
 def test_an_item_that_is_no_longer_recommended_is_refused(release: Path) -> None:
     _change(release, lambda answer: answer[0].update(item="i99"))
-    with pytest.raises(ReleaseError, match="golden request 0 of tiny-.* is answered otherwise"):
+    with pytest.raises(ReleaseError, match=r"golden request 0 of tiny-.* is answered otherwise"):
         replay(release)
 
 

@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_is_refused_by_the_files_name_and_the_one_before_is
 def test_a_manifest_that_is_none_makes_no_checkpoint(copy: Path, tiny: Tiny, content: str) -> None:
     (copy / "epoch-3" / "manifest.json").write_text(content)
     assert newest_whole(copy) == copy / "epoch-2"
-    with pytest.raises(TrainingError, match="checkpoint .*epoch-3"):
+    with pytest.raises(TrainingError, match=r"checkpoint .*epoch-3"):
         load_checkpoint(copy / "epoch-3", (trainer := tiny.trainer()).step_module.model, trainer.optimizer)
 
 

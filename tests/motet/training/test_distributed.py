@@ -56,7 +56,7 @@ def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int):
     return trainer, epochs
 
 
-@pytest.mark.parametrize(("rows", "balance"), [(12, "static"), (9, "static"), (9, "famo"), (9, "uncertainty")])
+@pytest.mark.parametrize(("rows", "balance"), [(12, "static"), (9, "static"), (9, "famo")])
 def test_two_workers_reach_the_parameters_of_one(encoder_folder: Path, tmp_path: Path, rows: int, balance: str) -> None:
     # 12 windows: three batches of 4, of 2 and 2. 9 windows: 4, 4, 1; the second worker has no third batch.
     alone, epochs = epochs_of(encoder_folder, balance, 0, 1, rows)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from motet.errors import TrainingError
-from motet.training.loop import Epoch, Progress, Trainer
 from motet.recipe import Recipe
+from motet.training.loop import Epoch, Progress, Trainer
 from tests.builders import Tiny, recipe_dict
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden" / "tiny_losses.txt"
@@ -119,7 +119,7 @@ def test_a_weight_that_is_not_finite_stops_training_at_the_next_step(tiny: Tiny)
 
 
 def test_no_row_at_all_is_an_error(tiny: Tiny) -> None:
-    with pytest.raises(TrainingError, match="there is no training row; check data.split"):
+    with pytest.raises(TrainingError, match=r"there is no training row; check data\.split"):
         tiny.trainer().run(lambda _: [], tiny.validation, lambda _: None)
 
 

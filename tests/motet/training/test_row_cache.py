@@ -1,6 +1,7 @@
 """Rows are streamed once and then come from memory, if they fit."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow as pa
 import pytest
@@ -29,7 +30,7 @@ def test_rows_are_kept_if_they_fit(limit: int, epochs: list[int]) -> None:
     stream = Stream()
     cache = RowCache(stream, limit)
     for epoch in range(3):
-        assert sorted(sum(_rows(cache, epoch), [])) == list(range(10))
+        assert sorted(chain.from_iterable(_rows(cache, epoch))) == list(range(10))
     assert stream.epochs == epochs
 
 
@@ -49,5 +50,5 @@ def test_a_pass_that_was_not_finished_is_not_kept() -> None:
     iterator = cache.batches(0, 3, 1)
     next(iterator)
     iterator.close()
-    assert sorted(sum(_rows(cache, 0), [])) == list(range(10))
+    assert sorted(chain.from_iterable(_rows(cache, 0))) == list(range(10))
     assert stream.epochs == [0, 0]

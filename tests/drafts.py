@@ -1,0 +1,103 @@
+"""What the index and the evaluate stage leave, made of the tiny recommender without Ray."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.numpy import save_file
+
+from motet.data.histories import profile_vector, profile_weights
+from motet.data.parquet import write_parquet
+from motet.data.split import TEST
+from motet.encoders.text import encoder_key
+from motet.evaluation import report
+from motet.model.io import save_model
+from motet.ranking.calibration import fit_regression
+from motet.retrieval.fusion import Fusion
+from motet.retrieval.index import VectorIndex
+from motet.retrieval.pairs import neighbours, pair_counts
+from motet.retrieval.sources import popularity_scores
+from motet.storage import write_file_atomic, write_json, write_manifest
+from motet.training.step import Catalogue
+from motet.training.windows import liking_of
+from tests.builders import ITEMS, Tiny
+
+
+def write_draft(tiny: Tiny, folder: Path) -> Path:
+    """Write what the index stage leaves; fusion has equal weights, calibrators those of too few rows."""
+    folder.mkdir(parents=True)
+    model = tiny.train()[0].step_module.model.eval()
+    save_model(folder, model, tiny.card)
+    write_json(folder / "recipe.json", tiny.recipe.resolved())
+    specs = {name: tiny.spec(name).model_dump(mode="json") for name in ("items", "users")}
+    write_json(folder / "features.json", specs)
+    about = {**tiny.recipe.encoder.model_dump(mode="json"), "dim": 16, "key": encoder_key(tiny.recipe.encoder)}
+    write_json(folder / "encoder.json", about)
+    tiny.whitening.save(folder / "whitening.safetensors")
+    content_IW = _write_items(tiny, folder, model)
+    _write_users(tiny, folder, content_IW)
+    _write_sources(tiny, folder)
+    sources = tiny.recipe.retrieval.sources
+    weights_F = np.concatenate([np.ones(len(sources)), np.zeros(2 * len(sources))])
+    fusion = Fusion(sources, np.zeros(len(sources)), np.ones(len(sources)), weights_F)
+    write_json(folder / "fusion.json", fusion.to_dict())
+    scale = tiny.card.scales["rating"]
+    fitted = fit_regression(np.zeros(0), np.zeros(0), scale.mean, scale.std, (scale.low, scale.high))
+    write_json(folder / "calibrators.json", {"rating": fitted.to_dict()})
+    write_manifest(folder, {"stage": "index"})
+    return folder
+
+
+def _write_items(tiny: Tiny, folder: Path, model: torch.nn.Module) -> np.ndarray:
+    table = tiny.items.drop_columns(["text"]).append_column("count", pa.array(tiny.counts_I))
+    write_parquet(folder / "items.parquet", table)
+    catalogue = Catalogue(tiny.inputs, torch.from_numpy(tiny.counts_I))
+    with torch.inference_mode():
+        vectors_ID = catalogue.vectors(model, torch.arange(ITEMS)).numpy()
+    attributes = tiny.spec("items").unit_rows(tiny.items.column("slots").to_pylist(), tiny.inputs.numbers_IM)
+    content_IW = np.concatenate([tiny.inputs.text_IX, attributes], 1)
+    content_IW /= np.linalg.norm(content_IW, axis=1, keepdims=True)
+    tensors = {"items": vectors_ID, "content": content_IW, "log_count": tiny.inputs.log_count_I}
+    write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
+    unit_ID = vectors_ID / np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+    VectorIndex.build(unit_ID, tiny.recipe.index).save(folder / "index.faiss")
+    VectorIndex.build(content_IW, tiny.recipe.index).save(folder / "content.faiss")
+    return content_IW
+
+
+def _write_users(tiny: Tiny, folder: Path, content_IW: np.ndarray) -> None:
+    rows = []
+    for row in tiny.histories.to_pylist():
+        labels_S = np.array(row["label:like"], np.float32)
+        weights_S = profile_weights(np.array(row["timestamps"]), labels_S, tiny.recipe.data.profile)
+        profile_W = profile_vector(weights_S, content_IW[row["items"]])
+        rows.append(
+            {"profile": profile_W, "liking": liking_of(labels_S)} | {n: row[n] for n in ("items", "timestamps")}
+        )
+    vectors = tiny.text(tiny.users.column("text").to_pylist())
+    kinds = {"profile": pa.float32(), "items": pa.int32(), "timestamps": pa.int64(), "liking": pa.int8()}
+    columns = {name: pa.array([row[name] for row in rows], pa.list_(kind)) for name, kind in kinds.items()}
+    text = pa.array(list(vectors), pa.list_(pa.float32()))
+    known = {name: tiny.users.column(name) for name in ("user", "slots", "numbers")}
+    write_parquet(folder / "users.parquet", pa.table({**known, "text": text, **columns}))
+
+
+def _write_sources(tiny: Tiny, folder: Path) -> None:
+    met, settings = [np.unique(one) for one in tiny.before(TEST)], tiny.recipe.retrieval
+    write_parquet(folder / "met.parquet", pa.table({"items": pa.array(met, pa.list_(pa.int32()))}))
+    pairs = pair_counts(tiny.before(TEST), ITEMS, settings.transition_window, settings.transition_decay)
+    users_I = np.bincount(np.concatenate(met), minlength=ITEMS)
+    write_parquet(folder / "neighbours.parquet", neighbours(pairs, users_I, settings.neighbours, settings.shrinkage))
+    rows = [(np.array(r["items"]), np.array(r["timestamps"]), np.array(r["parts"])) for r in tiny.histories.to_pylist()]
+    items_N, moments_N = (np.concatenate([row[n][row[2] < TEST] for row in rows]) for n in (0, 1))
+    score_I = popularity_scores(items_N, moments_N, ITEMS, settings.popularity_half_life_days, int(moments_N.max()))
+    write_parquet(folder / "popularity.parquet", pa.table({"score": score_I}))
+
+
+def write_report(folder: Path, ndcg: float = 0.2, protocol: str = "Leave one out.") -> Path:
+    """Write what the evaluate stage leaves, as far as a release reads it."""
+    systems = {"motet": {"ndcg": {"mean": ndcg, "low": ndcg, "high": ndcg}}}
+    report.write_report(folder, {"recipe": "tiny", "protocol": protocol, "ranking": {"k": 10, "systems": systems}})
+    write_manifest(folder, {"stage": "evaluate"})
+    return folder

@@ -1,0 +1,62 @@
+"""Train, validation and test by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motet.data.split import TEST, TRAIN, VALIDATION, leave_one_out, split_by_time, time_boundaries
+from motet.data_settings import Split
+
+
+def test_boundaries_by_hand() -> None:
+    # ten moments, places 0..9: train ends at floor(0.8 x 9) = 7, validation at floor(0.9 x 9) = 8
+    moments = np.array([90, 10, 30, 20, 50, 40, 70, 60, 80, 100])
+    assert time_boundaries(moments, Split()) == (80, 90)
+    parts = split_by_time(moments, (80, 90))
+    assert parts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert parts.dtype == np.int8
+
+
+@given(
+    st.lists(st.integers(0, 2**42), min_size=1, max_size=40), st.sampled_from([0.05, 0.1, 0.25, 0.4]),
+    st.sampled_from([0.05, 0.1, 0.25, 0.4]),
+)  # fmt: skip
+def test_boundaries_are_numpys_lower_quantiles(moments: list[int], validation: float, test: float) -> None:
+    split = Split(validation=validation, test=test)
+    array = np.array(moments)
+    expected = [np.quantile(array, share, method="lower") for share in (1 - validation - test, 1 - test)]
+    assert time_boundaries(array, split) == tuple(map(int, expected))
+    assert {*time_boundaries(array, split)} <= set(moments)
+
+
+def test_a_moment_is_on_one_side_as_a_whole() -> None:
+    moments = np.array([5] * 9 + [6])
+    boundaries = time_boundaries(moments, Split())
+    assert boundaries == (5, 5)
+    assert split_by_time(moments, boundaries).tolist() == [TRAIN] * 9 + [TEST]
+    same = np.array([5] * 10)
+    assert split_by_time(same, time_boundaries(same, Split())).tolist() == [TRAIN] * 10
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ([], []),
+        ([1], [0]),
+        ([2], [0, 0]),
+        ([3], [0, 1, 2]),
+        ([4, 2, 3], [0, 0, 1, 2, 0, 0, 0, 1, 2]),
+        ([0, 3, 0], [0, 1, 2]),
+    ],
+)
+def test_leave_one_out_by_hand(lengths: list[int], parts: list[int]) -> None:
+    assert leave_one_out(np.array(lengths, np.int64)).tolist() == parts
+
+
+@given(st.lists(st.integers(0, 6), max_size=10))
+def test_who_has_three_events_gives_two_away(lengths: list[int]) -> None:
+    parts = leave_one_out(np.array(lengths, np.int64))
+    enough = sum(length >= 3 for length in lengths)
+    counted = [int((parts == part).sum()) for part in (TRAIN, VALIDATION, TEST)]
+    assert counted == [sum(lengths) - 2 * enough, enough, enough]

@@ -1,0 +1,81 @@
+"""The item table: places, filters by category and number range, what was seen."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from motet.errors import RequestError
+from motet.retrieval.catalogue import ItemTable
+
+
+@pytest.fixture
+def items() -> ItemTable:
+    table = pa.table(
+        {
+            "item": ["a", "b", "c", "d", "e"],
+            "title": ["A", "B", "C", "D", "E"],
+            "attr:genre": pa.array([["comedy", "drama"], ["drama"], [], None, ["crime"]], pa.list_(pa.string())),
+            "num:year": pa.array([1990.0, 2000.0, None, 2010.0, 1995.5]),
+        }
+    )
+    vectors = np.array([[3, 4], [0, 2], [0, 0], [-1, 0], [1, 1]], np.float32)
+    return ItemTable(table, vectors, np.zeros((5, 2), np.float32), np.zeros(5, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("filters", "allowed"),
+    [
+        ({}, "abcde"),
+        ({"genre": ("drama",)}, "ab"),
+        ({"genre": ("comedy", "crime")}, "ae"),
+        ({"genre": ()}, ""),
+        ({"genre": ("none",)}, ""),
+        ({"year": ("1990", "2000")}, "abe"),
+        ({"year": ("-inf", "1995.5")}, "ae"),
+        ({"year": ("2000", "1990")}, ""),
+        ({"year": ("nan", "2000")}, ""),
+        ({"genre": ("drama",), "year": ("1995", "2005")}, "b"),
+    ],
+)
+def test_filters_by_hand(items: ItemTable, filters: dict[str, tuple[str, ...]], allowed: str) -> None:
+    mask = items.allowed(filters, np.zeros(0, np.int64))
+    assert "".join(items.ids[place] for place in np.flatnonzero(mask)) == allowed
+
+
+def test_what_is_excluded_is_not_allowed(items: ItemTable) -> None:
+    assert items.allowed({}, np.array([0, 4, 4])).tolist() == [False, True, True, True, False]
+    assert items.allowed({"genre": ("drama",)}, np.array([0])).tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize("values", [("1990",), ("a", "b"), (), ("1", "2", "3"), ("", "")])
+def test_a_range_that_is_not_two_numbers_is_refused(items: ItemTable, values: tuple[str, ...]) -> None:
+    with pytest.raises(RequestError, match="filters: year is a number; give its range as two numbers"):
+        items.allowed({"year": values}, np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize("name", ["colour", "attr:genre", "item", ""])
+def test_an_attribute_that_is_none_is_refused_with_those_that_are(items: ItemTable, name: str) -> None:
+    with pytest.raises(RequestError, match=r"this release has \['genre', 'year'\]"):
+        items.allowed({name: ("x",)}, np.zeros(0, np.int64))
+
+
+def test_places_are_in_the_order_asked_and_unknown_ids_are_left_out(items: ItemTable) -> None:
+    assert items.places(["e", "x", "a", "e"]).tolist() == [4, 0, 4]
+    assert items.places([]).dtype == np.int64
+    assert len(items) == 5
+    assert items.titles[2] == "C"
+
+
+def test_unit_vectors_and_a_zero_vector_that_stays_zero(items: ItemTable) -> None:
+    np.testing.assert_allclose(items.unit_ID[:3], [[0.6, 0.8], [0, 1], [0, 0]])
+
+
+def test_the_items_of_a_bundle_are_read_by_place(draft: Path, tiny) -> None:
+    items = ItemTable.load(draft)
+    assert items.ids == [f"i{place:02d}" for place in range(20)]
+    assert items.filterable == ["colour", "year"]
+    assert items.allowed({"colour": ("red", "blue")}, np.zeros(0, np.int64)).sum() == 8
+    np.testing.assert_allclose(np.linalg.norm(items.content_IW, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(items.log_count_I, tiny.inputs.log_count_I)
