@@ -136,13 +136,13 @@ def verify(
     replay: Annotated[bool, typer.Option(help="Also replay the golden requests.")] = False,
 ) -> None:
     """Check every byte of a release against its manifest."""
-    from motet.release import bundle
     from motet.release.publish import Releases, replay_in_child
+    from motet.storage import read_manifest
 
     with one_line_errors():
         releases = Releases(workspace)
-        folder = releases.find(name or releases.current_id())
-        manifest = bundle.verify(folder)
+        folder = releases.verified(name or releases.current_id())
+        manifest = read_manifest(folder)
         if replay:
             replay_in_child(folder)
         typer.echo(f"{folder.name}: {len(manifest['files'])} files as published" + ("; answers replayed" * replay))

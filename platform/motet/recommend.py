@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from motet.data.histories import profile_vector, profile_weights
 from motet.encoders.text import TextEncoder, encoder_key
-from motet.errors import EncoderError, RequestError
+from motet.errors import DataError, EncoderError, RequestError
 from motet.model.io import load_model
 from motet.people import People, Person
 from motet.ranking.calibration import Calibrator, sigmoid
@@ -62,8 +63,20 @@ class Item:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """Return the recipe of a bundle."""
-    return Recipe.model_validate(read_json(folder / "recipe.json"))
+    """Return the recipe of a bundle.
+
+    Raises:
+        DataError: if this version of Motet does not know its settings.
+    """
+    path = folder / "recipe.json"
+    try:
+        return Recipe.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path}: {where}: {first['msg']}; another version of Motet wrote it: use that one, or publish anew"
+        ) from error
 
 
 class Embedder:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motet.errors import RequestError
+from motet.errors import DataError, RequestError
 from motet.ranking.calibration import sigmoid
 from motet.recommend import Query, Recommender, Retriever, read_recipe
 from motet.storage import read_json, write_json
@@ -205,3 +205,9 @@ def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(recomme
 
 def test_the_recipe_of_a_bundle_is_the_one_it_was_made_with(tiny, draft: Path) -> None:
     assert read_recipe(draft) == tiny.recipe
+
+
+def test_a_recipe_with_a_setting_of_another_version_is_refused_by_its_name(changed) -> None:
+    folder = changed("train", momentum=0.9)
+    with pytest.raises(DataError, match=r"recipe\.json: train\.momentum: Extra inputs .*; another version of Motet"):
+        Recommender(folder)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from motet.evaluation.held_out import HeldOut
-from motet.recommend import Query, Recommender
+from motet.recommend import Recommender
+from motet.retrieval.state import UserState
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Example:
     labels_NT: np.ndarray
 
 
+def _excluded(state: UserState, repeats: bool) -> np.ndarray:
+    """Return the places that cannot come next; the filters of a surface play no part in the fit."""
+    return np.zeros(0, np.int64) if repeats else state.items_S
+
+
 def gather_examples(recommender: Recommender, users: list[HeldOut], repeats: bool) -> list[Example]:
     """Return one example per user.
 
@@ -29,10 +35,9 @@ def gather_examples(recommender: Recommender, users: list[HeldOut], repeats: boo
     """
     embedder, retriever, reranker = recommender.embedder, recommender.retriever, recommender.reranker
     states = embedder.states([user.person(embedder.people.find(user.user)) for user in users])
-    query = Query(exclude_seen=not repeats)
     examples = []
     for user, state in zip(users, states, strict=True):
-        places_C, scores_CS, ranks_CS = retriever.collect(state, retriever.allowed(state, query))
+        places_C, scores_CS, ranks_CS = retriever.collect(state, retriever.items.allowed({}, _excluded(state, repeats)))
         rows = np.flatnonzero(np.isin(places_C, user.targets_N))
         pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
         raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)

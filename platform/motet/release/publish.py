@@ -68,11 +68,21 @@ class Releases:
             raise ReleaseError(f"release {name!r} does not exist; releases: {[one.id for one in self.all()]}")
         return folder
 
+    def verified(self, name: str) -> Path:
+        """Return the folder of a release whose every byte is as published and that bears its own id.
+
+        Raises:
+            ReleaseError: if there is none of that name, it is damaged, or another release lies under the name.
+        """
+        folder = self.find(name)
+        found = release_id(verify(folder))
+        if found != folder.name:
+            raise ReleaseError(f"release {folder.name} is refused: its content is that of {found}; publish it anew")
+        return folder
+
     def current(self) -> Path:
         """Return the folder of the current release, verified."""
-        folder = self.find(self.current_id())
-        verify(folder)
-        return folder
+        return self.verified(self.current_id())
 
     def all(self) -> list[Released]:
         """Return all releases, oldest first; a folder whose manifest cannot be read is none."""
@@ -166,7 +176,7 @@ class Releases:
                 if place == 0:
                     raise ReleaseError(f"{current} is the oldest release; there is none to roll back to")
                 name = names[place - 1]
-            verify(self.find(name))
+            self.verified(name)
             self._point(name)
             return name
 

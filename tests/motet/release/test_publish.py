@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from motet.errors import MotetError, ReleaseError
-from motet.release.bundle import verify
+from motet.release.bundle import release_id, verify
 from motet.release.publish import CURRENT, Releases
 from motet.settings import ReleaseSettings
 from tests.drafts import write_report
@@ -33,16 +33,27 @@ def _start(workspace: Path, draft: Path, report: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _double(releases: Releases, name: str = "tiny-older", created: str = "2020-01-01") -> str:
-    """Put a second whole release beside the first, as if published at another time."""
+def _double(releases: Releases, created: str = "2020-01-01") -> str:
+    """Put a second whole release beside the first, as if published at another time; return its id."""
     from motet.storage import read_manifest, write_manifest
 
-    folder = Path(shutil.copytree(releases.current(), releases.folder / name))
+    folder = Path(shutil.copytree(releases.current(), releases.folder / "copy"))
     manifest = read_manifest(folder)
     about = {key: manifest[key] for key in manifest if key not in ("files", "id", "created")}
     (folder / "manifest.json").unlink()
-    write_manifest(folder, {**about, "created": created})
+    name = release_id(write_manifest(folder, {**about, "created": created}))
+    folder.rename(releases.folder / name)
     return name
+
+
+def test_two_releases_under_each_others_names_are_refused(workspace: Path) -> None:
+    releases = Releases(workspace)
+    first, second = releases.current_id(), _double(releases)
+    (releases.folder / first).rename(releases.folder / "aside")
+    (releases.folder / second).rename(releases.folder / first)
+    (releases.folder / "aside").rename(releases.folder / second)
+    with pytest.raises(ReleaseError, match=f"{first} is refused: its content is that of {second}"):
+        releases.current()
 
 
 def test_the_published_release_is_current_whole_and_listed(workspace: Path) -> None:
@@ -119,7 +130,7 @@ def test_rollback_refuses_a_damaged_release_and_keeps_the_pointer(workspace: Pat
     releases = Releases(workspace)
     before, older = releases.current_id(), _double(releases)
     (releases.folder / older / "fusion.json").write_text("{}")
-    with pytest.raises(ReleaseError, match=r"tiny-older is refused: fusion\.json"):
+    with pytest.raises(ReleaseError, match=rf"{older} is refused: fusion\.json"):
         releases.rollback()
     assert releases.current_id() == before
 
