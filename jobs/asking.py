@@ -1,4 +1,4 @@
-"""Held-out users on Ray's workers: who they are, their rows, and the three steps loaded once per process."""
+"""Held-out users on Ray's workers: which they are, their rows, and the three steps loaded once per process."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -10,31 +10,41 @@ import pyarrow.compute as pc
 import ray
 
 from jobs.tables import over_files
+from motet.data.hashing import mix, text_hash
 from motet.data.parquet import read_parquet
-from motet.recipe import Recipe
 
 _USERS_PER_TASK = 500
 
 
-def user_chunks(users: list[str]) -> ray.data.Dataset:
-    """Return a dataset of rows {users}, one per task."""
-    chunks = [{"users": users[start : start + _USERS_PER_TASK]} for start in range(0, len(users), _USERS_PER_TASK)]
-    return ray.data.from_items(chunks, override_num_blocks=max(1, len(chunks)))
+def held_out_users(prepared: Path, part: int, most: int, seed: int) -> ray.data.Dataset:
+    """Return rows {file, users}, one per task, of the users with events in a part.
+
+    Above `most` users it is a seeded sample: those of lowest hash, whatever shard they are in.
+    """
+    files = sorted((prepared / "histories").glob("*.parquet"))
+    found = list(over_files(files, partial(_users_in, part=part, most=most, seed=seed)))
+    order_N = np.concatenate([np.frombuffer(row["order"], np.uint64) for row in found])
+    limit = np.sort(order_N)[most - 1] if len(order_N) > most else None
+    chunks = []
+    for row in found:
+        kept = [
+            u for u, o in zip(row["users"], np.frombuffer(row["order"], np.uint64), strict=True) if _within(o, limit)
+        ]
+        for start in range(0, len(kept), _USERS_PER_TASK):
+            chunks.append({"file": row["file"], "users": kept[start : start + _USERS_PER_TASK]})
+    return ray.data.from_items(chunks, override_num_blocks=len(chunks)) if chunks else ray.data.from_items([])
 
 
-def sample_users(prepared: Path, part: int, recipe: Recipe, most: int) -> list[str]:
-    """Return the users with events in a part, or a seeded sample of `most` of them."""
-    names: list[str] = []
-    for row in over_files(sorted((prepared / "histories").glob("*.parquet")), partial(_users_in, part=part)):
-        names += row["users"]
-    if len(names) > most:
-        names = np.random.default_rng(recipe.seed).choice(np.array(sorted(names)), most, replace=False).tolist()
-    return sorted(names)
+def _within(order: np.uint64, limit: np.uint64 | None) -> bool:
+    return limit is None or bool(order <= limit)
 
 
-def _users_in(table: pa.Table, part: int) -> pa.Table:
+def _users_in(table: pa.Table, part: int, most: int, seed: int) -> pa.Table:
     rows = zip(table.column("user").to_pylist(), table.column("parts").to_pylist(), strict=True)
-    return pa.table({"users": pa.array([[user for user, parts in rows if part in parts]], pa.list_(pa.string()))})
+    users = pa.array([user for user, parts in rows if part in parts], pa.string())
+    order_N = mix(text_hash(users) ^ mix(np.array([seed], np.uint64)))
+    first = np.sort(np.argsort(order_N, kind="stable")[:most])
+    return pa.table({"users": [users.take(pa.array(first)).to_pylist()], "order": [order_N[first].tobytes()]})
 
 
 @cache
@@ -45,15 +55,9 @@ def load_recommender(folder: str) -> Any:
     return Recommender(Path(folder), threads=1)
 
 
-def held_out_rows(prepared: str, users: list[str], part: int, liked: str | None) -> list[Any]:
-    """Return the held-out rows of some users."""
+def held_out_rows(file: str, users: list[str], part: int, liked: str | None) -> list[Any]:
+    """Return the held-out rows of some users of one shard."""
     from motet.evaluation.held_out import held_out
 
-    table = read_parquet(Path(prepared) / "histories")
-    chosen = table.filter(pc.is_in(table.column("user"), value_set=pa.array(users)))
-    return held_out(chosen, part, liked)
-
-
-def users_with(prepared: Path, part: int, recipe: Recipe) -> list[str]:
-    """Return the users to evaluate on a part, at most `evaluate.max_users`."""
-    return sample_users(prepared, part, recipe, recipe.evaluate.max_users)
+    table = read_parquet(Path(file))
+    return held_out(table.filter(pc.is_in(table.column("user"), value_set=pa.array(users))), part, liked)

@@ -9,10 +9,11 @@ import ray
 
 from jobs.histories import flat
 from jobs.tables import NumberKey, by_shard, over_files
-from motet.data.parquet import read_parquet, write_parquet
+from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.recipe import Recipe
 from motet.retrieval.pairs import neighbours, pair_counts
 from motet.retrieval.sources import popularity_scores
+from motet.storage import fingerprint
 
 _ITEMS_PER_SHARD = 100_000
 
@@ -22,12 +23,10 @@ def write_sources(folder: Path, recipe: Recipe, prepared: Path, before: int) -> 
     files = sorted((prepared / "histories").glob("*.parquet"))
     items = read_parquet(folder / "items.parquet", ["item"]).num_rows
     users_I, latest = np.zeros(items, np.int64), 0
-    met: list[pa.Table] = []
-    for row in over_files(files, partial(_met, items=items, before=before)):
+    for row in over_files(files, partial(_met, items=items, before=before, folder=str(folder / "met"))):
         users_I += np.frombuffer(row["users"], np.int64)
         latest = max(latest, int(row["latest"]))
-        met.append(pa.ipc.open_stream(row["met"]).read_all())
-    write_parquet(folder / "met.parquet", pa.concat_tables(met))
+    merge_parquet(folder / "met", folder / "met.parquet")
     half_life = recipe.retrieval.popularity_half_life_days
     score_I = np.zeros(items)
     for row in over_files(files, partial(_popularity, items=items, before=before, half_life=half_life, latest=latest)):
@@ -47,18 +46,16 @@ def _histories_before(table: pa.Table, before: int) -> list[np.ndarray]:
     return [np.array(items, np.int64)[np.array(parts) < before] for items, parts in rows]
 
 
-def _met(table: pa.Table, items: int, before: int) -> pa.Table:
+def _met(table: pa.Table, items: int, before: int, folder: str) -> pa.Table:
+    """Write the sets of items that a shard's users met; return users per item and the latest moment."""
     histories = _histories_before(table, before)
     unique = [np.unique(one) for one in histories]
     users_I = np.bincount(np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64), minlength=items)
     _, moments_N = _before(table, before)
     met = pa.table({"items": pa.array([one for one in unique if len(one)], pa.list_(pa.int32()))})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, met.schema) as writer:
-        writer.write_table(met)
-    latest = int(moments_N.max(initial=0))
-    packed = pa.array([sink.getvalue().to_pybytes()], pa.large_binary())
-    return pa.table({"users": [users_I.astype(np.int64).tobytes()], "latest": [latest], "met": packed})
+    name = fingerprint([table.column("user")[0].as_py() if table.num_rows else ""])
+    write_parquet(Path(folder) / f"shard-{name}.parquet", met)
+    return pa.table({"users": [users_I.astype(np.int64).tobytes()], "latest": [int(moments_N.max(initial=0))]})
 
 
 def _popularity(table: pa.Table, items: int, before: int, half_life: float, latest: int) -> pa.Table:

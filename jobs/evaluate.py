@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 
-from jobs.asking import held_out_rows, load_recommender, user_chunks, users_with
+from jobs.asking import held_out_rows, held_out_users, load_recommender
 from jobs.stages import Result, Run, code_version, run_stage
 from jobs.train import read_metrics
 from motet.data.parquet import read_parquet
@@ -47,8 +48,8 @@ def evaluate(run: Run, prepared: Result, trained: Result, draft: Result) -> Resu
 
 def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Result) -> dict[str, Any]:
     recipe = run.recipe
-    users = users_with(prepared.folder, TEST, recipe)
-    rows = _score(draft.folder, prepared.folder, users)
+    users = held_out_users(prepared.folder, TEST, recipe.evaluate.max_users, recipe.seed)
+    rows = _score(draft.folder, users)
     ranked = [row for row in rows if row["metrics"]]
     if not ranked:
         raise EvaluationError(
@@ -89,21 +90,19 @@ def _protocol(recipe: Recipe) -> str:
     return f"{PROTOCOLS[recipe.data.split.kind]} Targets: {f'positives of {target}' if target else 'any event'}."
 
 
-def _score(draft: Path, prepared: Path, users: list[str]) -> list[dict[str, Any]]:
-    dataset = user_chunks(users)
-    score = partial(_score_chunk, draft=str(draft), prepared=str(prepared))
-    rows = dataset.map_batches(score, batch_size=1, batch_format="pyarrow").iter_rows()
-    return [json.loads(row["row"]) for row in rows]
+def _score(draft: Path, users: ray.data.Dataset) -> list[dict[str, Any]]:
+    rows = users.map_batches(partial(_score_chunk, draft=str(draft)), batch_size=1, batch_format="pyarrow").iter_rows()
+    return sorted((json.loads(row["row"]) for row in rows), key=lambda row: str(row["user"]))
 
 
-def _score_chunk(batch: pa.Table, draft: str, prepared: str) -> pa.Table:
+def _score_chunk(batch: pa.Table, draft: str) -> pa.Table:
     from motet.evaluation.offline import evaluate_users
 
     recommender = load_recommender(draft)
     liked = recommender.retriever.recipe.liked_label
     rows = []
-    for users in batch.column("users").to_pylist():
-        rows += evaluate_users(recommender, held_out_rows(prepared, users, TEST, liked))
+    for chunk in batch.to_pylist():
+        rows += evaluate_users(recommender, held_out_rows(chunk["file"], chunk["users"], TEST, liked))
     return pa.table({"row": [json.dumps(row) for row in rows]})
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from jobs.asking import held_out_rows, load_recommender, sample_users, user_chunks
+from jobs.asking import held_out_rows, held_out_users, load_recommender
 from jobs.collaborative import write_sources
 from jobs.histories import UserTexts, item_inputs, shards_of
 from jobs.stages import Result, Run, code_version, run_stage, say
 from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
-from motet.data.parquet import read_parquet, write_parquet
+from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.data.split import TEST, VALIDATION
 from motet.model.io import load_model
 from motet.ranking.calibration import Calibrator, fit_binary, fit_regression
@@ -105,7 +105,6 @@ def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, t
     spec = FeatureSpec.model_validate(read_json(prepared / "features.json")["items"])
     attributes_IW = spec.unit_rows(table.column("slots").to_pylist(), inputs.numbers_IM)
     content_IW = np.concatenate([inputs.text_IX, attributes_IW], 1) / np.sqrt(2)
-    content_IW /= np.maximum(np.linalg.norm(content_IW, axis=1, keepdims=True), 1e-12)
     tensors = {"items": vectors_ID, "content": content_IW, "log_count": inputs.log_count_I}
     write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
     unit_ID = vectors_ID / np.maximum(np.linalg.norm(vectors_ID, axis=1, keepdims=True), 1e-12)
@@ -136,66 +135,59 @@ def _item_vectors(batch: pa.Table, prepared: str, embedded: str, trained: str) -
 
 
 def _write_users(folder: Path, recipe: Recipe, prepared: Path, texts: UserTexts) -> None:
-    """Write users.parquet: attributes, text vector, profile and the whole history of every user."""
+    """Write users.parquet: attributes, text vector, profile and the whole history of every user, shard by shard."""
     shards = shards_of(prepared)
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
-    content = str(folder / "vectors.safetensors")
-    make = partial(_user_states, recipe=recipe, texts=texts, content=content)
-    parts = [
-        pa.ipc.open_stream(row["table"]).read_all()
-        for row in rows.map_batches(make, batch_size=1, batch_format="pyarrow").iter_rows()
-    ]
-    table = pa.concat_tables(parts)
-    write_parquet(folder / "users.parquet", table.sort_by("user"))
+    make = partial(_user_states, recipe=recipe, texts=texts, folder=str(folder))
+    rows.map_batches(make, batch_size=1, batch_format="pyarrow").materialize()
+    merge_parquet(folder / "users", folder / "users.parquet")
 
 
-def _user_states(batch: pa.Table, recipe: Recipe, texts: UserTexts, content: str) -> pa.Table:
-    from safetensors.numpy import load_file
-
-    content_IW = load_file(content)["content"]
-    packed = []
+def _user_states(batch: pa.Table, recipe: Recipe, texts: UserTexts, folder: str) -> pa.Table:
+    content_IW = load_file(Path(folder) / "vectors.safetensors")["content"]
     for row in batch.to_pylist():
         users = read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers", "profile"])
         histories = {one["user"]: one for one in read_parquet(Path(row["histories"])).to_pylist()}
         vectors_UX = texts(users.column("text").to_pylist())
+        text_IX = content_IW[:, : vectors_UX.shape[1]]
         states = [
-            _user_state(user, histories.get(user), recipe, content_IW) for user in users.column("user").to_pylist()
+            _user_state(histories.get(user), attributes, recipe, text_IX)
+            for user, attributes in zip(
+                users.column("user").to_pylist(), users.column("profile").to_pylist(), strict=True
+            )
         ]
+        types = {"profile": pa.float32(), "items": pa.int32(), "timestamps": pa.int64(), "liking": pa.int8()}
+        columns = {name: pa.array([one[name] for one in states], pa.list_(kind)) for name, kind in types.items()}
         table = pa.table(
             {
-                "user": users.column("user"),
-                "slots": users.column("slots"),
-                "numbers": users.column("numbers"),
+                **{name: users.column(name) for name in ("user", "slots", "numbers")},
                 "text": pa.array(list(vectors_UX), pa.list_(pa.float32())),
-                "profile": pa.array([one["profile"] for one in states], pa.list_(pa.float32())),
-                "items": pa.array([one["items"] for one in states], pa.list_(pa.int32())),
-                "timestamps": pa.array([one["timestamps"] for one in states], pa.list_(pa.int64())),
-                "liking": pa.array([one["liking"] for one in states], pa.list_(pa.int8())),
+                **columns,
             }
         )
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        packed.append(sink.getvalue().to_pybytes())
-    return pa.table({"table": pa.array(packed, pa.large_binary())})
+        write_parquet(Path(folder) / "users" / Path(row["users"]).name, table.sort_by("user"))
+    return pa.table({"shards": [batch.num_rows]})
 
 
-def _user_state(user: str, history: dict[str, Any] | None, recipe: Recipe, content_IW: np.ndarray) -> dict[str, Any]:
+def _user_state(
+    history: dict[str, Any] | None, attributes: list[float], recipe: Recipe, text_IX: np.ndarray
+) -> dict[str, Any]:
+    """Return a user's history and profile; the profile's part over attributes comes from the prepare stage."""
     if history is None:
         return {"profile": np.zeros(0, np.float32), "items": [], "timestamps": [], "liking": []}
     items_S = np.array(history["items"], np.int64)
     labels_S = np.array(history[recipe.liked_label] if recipe.liked_label else [None] * len(items_S), np.float32)
     liking_S = liking_of(labels_S) if recipe.liked_label else np.full(len(items_S), LIKING_UNKNOWN, np.int8)
     weights_S = profile_weights(np.array(history["timestamps"]), labels_S, recipe.data.profile)
-    profile_W = profile_vector(weights_S, content_IW[items_S])
+    text_X = profile_vector(weights_S, text_IX[items_S])
+    profile_W = np.concatenate([text_X, np.array(attributes, np.float32) / np.sqrt(2)])
     return {"profile": profile_W, "items": items_S, "timestamps": history["timestamps"], "liking": liking_S}
 
 
 def _examples(folder: Path, recipe: Recipe, prepared: Path) -> list[dict[str, Any]]:
     """Ask the train sources about validation users, on Ray's workers."""
-    users = sample_users(prepared, VALIDATION, recipe, _FIT_USERS)
-    dataset = user_chunks(users)
-    gather = partial(_gather, folder=str(folder), prepared=str(prepared))
+    dataset = held_out_users(prepared, VALIDATION, _FIT_USERS, recipe.seed)
+    gather = partial(_gather, folder=str(folder))
     return [
         {
             "scores": np.frombuffer(row["scores"]).reshape(row["count"], -1),
@@ -208,14 +200,14 @@ def _examples(folder: Path, recipe: Recipe, prepared: Path) -> list[dict[str, An
     ]
 
 
-def _gather(batch: pa.Table, folder: str, prepared: str) -> pa.Table:
+def _gather(batch: pa.Table, folder: str) -> pa.Table:
     from motet.evaluation.fitting import gather_examples
 
     recommender = load_recommender(folder)
     recipe = recommender.retriever.recipe
     rows = []
-    for users in batch.column("users").to_pylist():
-        held = held_out_rows(prepared, users, VALIDATION, recipe.liked_label)
+    for chunk in batch.to_pylist():
+        held = held_out_rows(chunk["file"], chunk["users"], VALIDATION, recipe.liked_label)
         for one in gather_examples(recommender, held, recipe.data.interactions.repeats == "keep"):
             rows.append(
                 {

@@ -328,7 +328,10 @@ def _attributes(
 
 
 def _profiles(histories: pa.Table, catalogue: "Catalogue", recipe: Recipe) -> list[np.ndarray]:
-    """Return the attribute part of each user's profile, over all their events; training never reads it."""
+    """Return the part over item attributes of each user's profile, from all their events; training never reads it.
+
+    The index stage joins the part over texts, once there are vectors.
+    """
     profiles = []
     for row in histories.to_pylist():
         items_S = np.asarray(row["items"], np.int64)

@@ -115,14 +115,15 @@ class NumberKey:
 
 
 def over_files(files: list[Path], work: Callable[[pa.Table], pa.Table]) -> list[dict[str, Any]]:
-    """Call `work` on each parquet file in parallel and return its rows."""
+    """Call `work` on each parquet file in parallel and return its rows, each with its `file`, ordered by it."""
     dataset = ray.data.from_items([{"file": str(path)} for path in files], override_num_blocks=len(files))
     done = dataset.map_batches(partial(_work_on_file, work=work), batch_size=1, batch_format="pyarrow")
-    return list(done.iter_rows())
+    return sorted(done.iter_rows(), key=lambda row: str(row["file"]))
 
 
 def _work_on_file(batch: pa.Table, work: Callable[[pa.Table], pa.Table]) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
     for path in batch.column("file").to_pylist():
-        yield work(pq.read_table(path, page_checksum_verification=True))
+        done = work(pq.read_table(path, page_checksum_verification=True))
+        yield done.append_column("file", pa.array([path] * done.num_rows, pa.string()))

@@ -77,6 +77,20 @@ def test_users_carry_their_whole_history(shop):
         assert stored["liking"] == [int(label) for label in row["label:like"]]
 
 
+def test_the_stored_profile_is_the_one_that_is_computed(shop):
+    """Attributes come from prepare, texts from embed; together they are the mean over the items' contents."""
+    from motet.recommend import Embedder
+
+    _, results, _ = shop
+    embedder = Embedder(results["index"].folder)
+    for user in ("u0", "u7", "u39"):
+        person = embedder.people.find(user)
+        history = person.with_history(person.items_S, "known", person.liking_S)
+        computed = type(person)(**{**history.__dict__, "timestamps_S": person.timestamps_S})
+        assert len(person.profile_W) == embedder.items.content_IW.shape[1]
+        np.testing.assert_allclose(embedder.content(person), embedder.content(computed), atol=1e-5)
+
+
 def test_the_index_finds_each_item_by_its_own_vector(shop):
     from motet.retrieval.catalogue import ItemTable
 

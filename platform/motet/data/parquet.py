@@ -1,5 +1,6 @@
 """Parquet as Motet writes it: page checksums, zstd, whole or absent; and how it is read back."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,3 +30,25 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         )
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); run its stage again") from error
+
+
+def merge_parquet(folder: Path, target: Path) -> None:
+    """Put the files of a folder one after another into one, a row group at a time, and delete the folder.
+
+    Raises:
+        DataError: if there is none.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no parquet file; run the stage that writes it (jobs/pipeline.py)")
+
+    def write(path: Path) -> None:
+        schema = pq.read_schema(files[0])
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for file in files:
+                source = pq.ParquetFile(file, page_checksum_verification=True)
+                for group in range(source.num_row_groups):
+                    writer.write_table(source.read_row_group(group))
+
+    write_file_atomic(target, write)
+    shutil.rmtree(folder)

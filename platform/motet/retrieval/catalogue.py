@@ -17,7 +17,7 @@ from motet.errors import RequestError
 class ItemTable:
     """The catalogue.
 
-    vectors_ID are the item tower's raw outputs, content_IW unit vectors of text and attributes, log_count_I the
+    vectors_ID are the raw outputs of the item tower, content_IW text and attributes side by side, log_count_I the
     scaled log counts.
     """
 
