@@ -7,6 +7,7 @@ from pathlib import Path
 import ray
 from ray.data import DataContext
 
+from jobs.stages import say
 from motet.errors import TrainingError
 from motet.settings import ResourceSettings
 
@@ -39,7 +40,7 @@ def connect(resources: ResourceSettings) -> None:
 
 
 def quiet_ray_data() -> None:
-    """Keep Ray Data's own bars and notes out of the stage lines; bound its retries."""
+    """Keep Ray Data's own bars and notes out of the stage lines."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -47,12 +48,24 @@ def quiet_ray_data() -> None:
     logging.getLogger("ray.train").setLevel(logging.ERROR)
 
 
-def require_cpus(wanted: float, setting: str) -> None:
-    """Refuse a request that this cluster can never meet, instead of waiting for ever.
+def require(resource: str, wanted: float, setting: str) -> None:
+    """Refuse what this machine's Ray can never give, instead of waiting for ever.
+
+    On a cluster, whose autoscaler may bring what is missing, it is only said.
+
+    Args:
+        resource: CPU or GPU.
+        wanted: how many in all.
+        setting: the setting that asks for them.
 
     Raises:
         TrainingError: with what there is and the setting to change.
     """
-    have = ray.cluster_resources().get("CPU", 0.0)
-    if wanted > have:
-        raise TrainingError(f"{setting} asks for {wanted:g} CPUs, this Ray has {have:g}; lower it or add nodes")
+    have = ray.cluster_resources().get(resource, 0.0)
+    if wanted <= have:
+        return
+    message = f"{setting} asks for {wanted:g} {resource}s, this Ray has {have:g}"
+    if os.environ.get("RAY_ADDRESS"):
+        say(f"{message}; waiting for the autoscaler to bring them")
+    else:
+        raise TrainingError(f"{message}; lower it or add nodes")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from jobs.cluster import require_cpus
+from jobs.cluster import require
 from jobs.stages import Result, Run, code_version, run_stage
 from motet.data.parquet import read_parquet, write_parquet
 from motet.encoders.cache import VectorCache, text_keys
@@ -42,7 +42,8 @@ def embed(run: Run, prepared: Result) -> Result:
 
 def _work(folder: Path, run: Run, prepared: Result) -> dict[str, Any]:
     settings = run.recipe.encoder
-    require_cpus(settings.num_cpus, "encoder.num_cpus")
+    require("CPU", settings.num_cpus, "encoder.num_cpus")
+    require("GPU", settings.num_gpus, "encoder.num_gpus")
     dim = model_dim(settings)
     cache = run.workspace / "embeddings" / encoder_key(settings)
     rows = _encode(_texts(prepared.folder), folder, cache, settings, dim)
@@ -89,7 +90,7 @@ def _encode(
 
 
 class EncoderActor:
-    """One member of the pool: takes texts, leaves vectors in the folder, says what it did.
+    """One member of the pool: takes texts, fills the cache, leaves the items' vectors in the folder, says what it did.
 
     The model is loaded at the first text that the cache does not hold.
     """
@@ -104,12 +105,13 @@ class EncoderActor:
         texts = table.column("text").to_pylist()
         keys_N = text_keys(texts)
         vectors_ND, found_N = self.cache.get(keys_N)
+        found_N |= np.array([not text for text in texts], bool)
         embedded = 0
         if not found_N.all():
             missing_M, first_M = np.unique(keys_N[~found_N], return_index=True)
             rows_M = np.flatnonzero(~found_N)[first_M]
             self.cache.add(missing_M, self._encode([texts[row] for row in rows_M]))
-            vectors_ND, found_N = self.cache.get(keys_N)
+            vectors_ND, _ = self.cache.get(keys_N)
             embedded = len(rows_M)
         return self._write(table, vectors_ND, embedded)
 
@@ -123,10 +125,11 @@ class EncoderActor:
         rows = []
         for kind in np.unique(kinds_N):
             chosen = np.flatnonzero(kinds_N == kind)
-            keys = table.column("key").take(pa.array(chosen))
-            flat = pa.array(vectors_ND[chosen].reshape(-1))
-            part = pa.table({"key": keys, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors_ND.shape[1])})
-            write_parquet(self.folder / kind / f"part-{fingerprint(keys.to_pylist())}.parquet", part)
+            if kind == "items":
+                keys = table.column("key").take(pa.array(chosen))
+                flat = pa.array(vectors_ND[chosen].reshape(-1))
+                part = pa.table({"key": keys, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors_ND.shape[1])})
+                write_parquet(self.folder / "items" / f"part-{fingerprint(keys.to_pylist())}.parquet", part)
             moments = Moments.of(vectors_ND[chosen])
             packed = np.concatenate([moments.sum_D, moments.outer_DD.reshape(-1)]) if kind == "items" else np.zeros(0)
             rows.append({"kind": str(kind), "rows": len(chosen), "embedded": embedded, "moments": packed.tobytes()})

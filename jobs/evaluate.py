@@ -17,7 +17,7 @@ from jobs.train import read_metrics
 from motet.data.parquet import read_parquet
 from motet.data.split import TEST
 from motet.errors import EvaluationError
-from motet.evaluation.offline import OURS, PROTOCOLS
+from motet.evaluation.offline import OURS, protocol_in_words
 from motet.evaluation.ranking_metrics import (
     METRICS,
     bootstrap_interval,
@@ -50,26 +50,20 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
     recipe = run.recipe
     users = held_out_users(prepared.folder, TEST, recipe.evaluate.max_users, recipe.seed)
     rows = _score(draft.folder, users)
-    ranked = [row for row in rows if row["metrics"]]
-    if not ranked:
-        raise EvaluationError(
-            "evaluate: no user of the test part has a target that is new to them; enlarge data.split.test "
-            "or change evaluate.target"
-        )
     items = read_parquet(draft.folder / "items.parquet")
+    parts = _parts(rows, items, recipe)
     report = {
         "recipe": recipe.name,
-        "protocol": _protocol(recipe),
+        "protocol": protocol_in_words(recipe),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "ledger": read_json(prepared.folder / "ledger.json"),
         "counts": {
             "users": prepared.summary["users"],
             "items": items.num_rows,
             "interactions": prepared.summary["interactions"],
-            "evaluated_users": len(ranked),
+            "evaluated_users": parts["ranking"]["users"],
         },
-        "ranking": _ranking(ranked, items, recipe),
-        "tasks": {task.name: _task(task.kind, task.name, rows) for task in recipe.scored_tasks},
+        **parts,
         "training": read_metrics(trained.folder),
         "index": {
             "kind": draft.summary["kind"],
@@ -81,13 +75,30 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
     write_report(folder, report)
     ours = report["ranking"]["systems"]
     shown = ", ".join(f"{name} {ours[name]['ndcg']['mean']:.4f}" for name in ours)
-    line = f"{len(ranked):,} users, NDCG@{recipe.evaluate.k}: {shown}"
-    return {"line": line, "users": len(ranked), "ndcg": ours[OURS]["ndcg"]["mean"]}
+    users_ranked = parts["ranking"]["users"]
+    line = f"{users_ranked:,} users, NDCG@{recipe.evaluate.k}: {shown}"
+    return {"line": line, "users": users_ranked, "ndcg": ours[OURS]["ndcg"]["mean"]}
 
 
-def _protocol(recipe: Recipe) -> str:
-    target = recipe.evaluate.target
-    return f"{PROTOCOLS[recipe.data.split.kind]} Targets: {f'positives of {target}' if target else 'any event'}."
+def _parts(rows: list[dict[str, Any]], items: pa.Table, recipe: Recipe) -> dict[str, Any]:
+    """Return the report's rankings and tasks; under a time split those without a history stand apart."""
+    ranked = [row for row in rows if row["metrics"]]
+    apart = recipe.data.split.kind == "time"
+    warm, new = ([row for row in ranked if row["warm"] is kind] for kind in (True, False))
+    if not (warm if apart else ranked):
+        raise EvaluationError(
+            "evaluate: no user of the test part has a history and a target that is new to them; "
+            "enlarge data.split.test or change evaluate.target"
+        )
+    parts = {"ranking": _ranking(warm if apart else ranked, items, recipe)}
+    if apart and new:
+        parts["ranking_new_users"] = _ranking(new, items, recipe)
+    parts["tasks"] = {task.name: _task(task.kind, task.name, rows) for task in recipe.scored_tasks}
+    if apart:
+        with_history = [row for row in rows if row["warm"]]
+        for task in recipe.scored_tasks:
+            parts["tasks"][f"{task.name}, users with a history"] = _task(task.kind, task.name, with_history)
+    return parts
 
 
 def _score(draft: Path, users: ray.data.Dataset) -> list[dict[str, Any]]:
@@ -123,7 +134,7 @@ def _ranking(rows: list[dict[str, Any]], items: pa.Table, recipe: Recipe) -> dic
     names = [name for name in systems if name != OURS]
     pairs = {name: paired_bootstrap(ndcg[OURS], ndcg[name], recipe.seed) for name in names}
     differences = {name: dict(zip(("mean", "low", "high"), pair, strict=True)) for name, pair in pairs.items()}
-    return {"k": recipe.evaluate.k, "systems": systems, "differences": differences}
+    return {"k": recipe.evaluate.k, "users": len(rows), "systems": systems, "differences": differences}
 
 
 def _attributes(items: pa.Table) -> list[frozenset[str]]:

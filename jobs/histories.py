@@ -80,7 +80,7 @@ def item_inputs(prepared: Path, embedded: Path, counts_I: np.ndarray) -> ItemInp
     keys, vectors_KX = load_vectors(embedded / "items")
     places_K = np.array(keys, np.int64)
     if sorted(places_K.tolist()) != list(range(table.num_rows)):
-        raise DataError(f"{embedded} does not hold one vector per item; run the embed stage again")
+        raise DataError(f"{embedded} does not hold one vector per item; delete it and run jobs/pipeline.py again")
     text_IX = np.zeros_like(vectors_KX)
     text_IX[places_K] = Whitening.load(embedded / "whitening.safetensors").apply(vectors_KX)
     numbers_IM = np.asarray(table.column("numbers").to_pylist(), np.float32).reshape(table.num_rows, -1)
@@ -104,16 +104,22 @@ class UserTexts:
     dim: int
 
     def __call__(self, texts: list[str]) -> np.ndarray:
-        """Return [len(texts), dim].
+        """Return [len(texts), dim]; an empty text is zero, as for someone of whom nothing is known.
 
         Raises:
             DataError: if a text was never encoded.
         """
         cache, whitening = _open_texts(self.cache, self.embedded, self.dim)
         vectors_UX, found_U = cache.get(text_keys(texts))
-        if not found_U.all():
-            raise DataError(f"{self.cache} lacks {int((~found_U).sum())} texts; run the embed stage again")
-        return whitening.apply(vectors_UX)
+        empty_U = np.array([not text for text in texts], bool)
+        if not (found_U | empty_U).all():
+            lacking = int((~(found_U | empty_U)).sum())
+            raise DataError(
+                f"{self.cache} lacks {lacking} texts; delete {self.embedded} and run jobs/pipeline.py again"
+            )
+        vectors_UX = whitening.apply(vectors_UX)
+        vectors_UX[empty_U] = 0.0
+        return vectors_UX
 
 
 @cache

@@ -21,6 +21,7 @@ from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.data.split import TEST, VALIDATION
+from motet.errors import RetrievalError
 from motet.model.io import load_model
 from motet.ranking.calibration import Calibrator, fit_binary, fit_regression
 from motet.recipe import Recipe
@@ -44,13 +45,7 @@ def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Resu
     """Run the stage."""
     recipe = run.recipe
     inputs = {
-        "index": recipe.index.model_dump(mode="json"),
-        "retrieval": recipe.retrieval.model_dump(mode="json"),
-        "ranking": recipe.ranking.model_dump(mode="json"),
-        "surfaces": {name: surface.model_dump(mode="json") for name, surface in recipe.surfaces.items()},
-        "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "serve": recipe.serve.model_dump(mode="json"),
-        "release": recipe.release.model_dump(mode="json"),
+        "recipe": recipe.resolved(),
         "trained": [prepared.id, embedded.id, trained.id],
         "code": code_version(*CODE),
     }
@@ -61,10 +56,11 @@ def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Resu
 def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path) -> dict[str, Any]:
     recipe = run.recipe
     _copy_card(folder, recipe, prepared, embedded, trained)
-    recall, kind = _write_items(folder, recipe, prepared, embedded, trained)
+    _write_items(folder, recipe, prepared, embedded, trained)
     texts = UserTexts(str(run.workspace / "embeddings" / read_json(embedded / "encoder.json")["key"]), str(embedded),
                       read_json(embedded / "encoder.json")["dim"])  # fmt: skip
     _write_users(folder, recipe, prepared, texts)
+    recall, kind = _measure(folder, recipe)
     say("index: sources on train, for fusion and calibration")
     write_sources(folder, recipe, prepared, before=VALIDATION)
     examples = _examples(folder, recipe, prepared)
@@ -86,8 +82,8 @@ def _copy_card(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, tra
             (folder / name).write_bytes((source / name).read_bytes())
 
 
-def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, trained: Path) -> tuple[float, str]:
-    """Write items.parquet, vectors.safetensors and the FAISS files; return (recall@100, kind)."""
+def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, trained: Path) -> None:
+    """Write items.parquet, vectors.safetensors and the FAISS files."""
     table = read_parquet(prepared / "items")
     items = table.num_rows
     counts = read_parquet(trained / "counts.parquet").column("count")
@@ -108,13 +104,29 @@ def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, t
     tensors = {"items": vectors_ID, "content": content_IW, "log_count": inputs.log_count_I}
     write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
     unit_ID = vectors_ID / np.maximum(np.linalg.norm(vectors_ID, axis=1, keepdims=True), 1e-12)
-    found = VectorIndex.build(unit_ID, recipe.index)
-    found.save(folder / "index.faiss")
+    VectorIndex.build(unit_ID, recipe.index).save(folder / "index.faiss")
     VectorIndex.build(content_IW, recipe.index).save(folder / "content.faiss")
-    queries = np.random.default_rng(recipe.seed).choice(items, min(items, _RECALL_QUERIES), replace=False)
-    recall = measure_recall(found, unit_ID, unit_ID[queries])
-    require_recall(recall, found.kind, recipe.index)
-    return recall, found.kind
+
+
+def _measure(folder: Path, recipe: Recipe) -> tuple[float, str]:
+    """Return (recall@100 of the vector index, its kind), asked by users; refuse an index below the floor."""
+    from motet.recommend import Embedder
+
+    embedder = Embedder(folder)
+    names = list(embedder.people.rows)
+    chosen = np.random.default_rng(recipe.seed).choice(len(names), min(len(names), _RECALL_QUERIES), replace=False)
+    states = embedder.states([embedder.people.find(names[place]) for place in chosen])
+    items = embedder.items
+    queries = {
+        "index.faiss": (items.unit_ID, np.stack([state.vector_D for state in states])),
+        "content.faiss": (items.content_IW, np.stack([state.content_W for state in states])),
+    }
+    recalls = {}
+    for name, (matrix, asked) in queries.items():
+        index = VectorIndex.load(folder / name)
+        recalls[name] = measure_recall(index, matrix, asked[asked.any(1)])
+        require_recall(recalls[name], f"{index.kind} index ({name})", recipe.index)
+    return recalls["index.faiss"], VectorIndex.load(folder / "index.faiss").kind
 
 
 def _item_vectors(batch: pa.Table, prepared: str, embedded: str, trained: str) -> pa.Table:
@@ -225,6 +237,8 @@ def _gather(batch: pa.Table, folder: str) -> pa.Table:
 
 def _fit(folder: Path, recipe: Recipe, examples: list[dict[str, Any]], trained: Path) -> None:
     """Write fusion.json and calibrators.json."""
+    if not examples:
+        raise RetrievalError("no user has an event in the validation part; enlarge data.split.validation")
     usable = [(one["scores"], one["ranks"], one["rows"]) for one in examples if len(one["rows"])]
     write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.sources, usable).to_dict())
     _, card = load_model(trained)

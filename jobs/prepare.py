@@ -36,7 +36,7 @@ from motet.data.ledger import Ledger, quarantine_rows, take_counts
 from motet.data.parquet import read_parquet, write_parquet
 from motet.data.reading import list_files
 from motet.data.sample import merge_samples, take_sample
-from motet.data.split import TRAIN, time_boundaries
+from motet.data.split import TRAIN, require_parts, time_boundaries
 from motet.data_settings import Entity, Table
 from motet.errors import DataError, RecipeError
 from motet.recipe import Recipe
@@ -188,7 +188,14 @@ def _encode_catalogue(folder: Path, recipe: Recipe, spec: FeatureSpec, catalogue
 
 
 def _fit_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the clip range of each numeric value column and the split's boundaries, from one pass."""
+    """Return the clip range of each numeric value column and the split's boundaries, from one pass.
+
+    The range comes from the rows up to the end of train; for leave_one_out, whose parts are not known
+    before a user's rows are together, from all rows.
+
+    Raises:
+        DataError: if a part of the time split is empty.
+    """
     data = recipe.data
     numbers = [name for name, kind in recipe.label_columns.items() if kind == "number"]
     clips = data.clean.outliers != (0.0, 1.0) and bool(numbers)
@@ -205,6 +212,8 @@ def _fit_values(recipe: Recipe) -> dict[str, Any]:
         return {"values": {}, "boundaries": None}
     moments_N = sample.column("timestamp").to_numpy()
     boundaries = time_boundaries(moments_N, data.split) if data.split.kind == "time" else None
+    if boundaries:
+        require_parts(moments_N, boundaries)
     seen = sample.filter(pc.less_equal(sample.column("timestamp"), boundaries[0])) if boundaries else sample
     values = {}
     for name in numbers if clips else []:
@@ -277,8 +286,8 @@ class FinishUsers:
         good, bad = split_bad(rows)
         kept = merge_interactions(good, list(recipe.label_columns), recipe.data.interactions.repeats, recipe.seed)
         boundaries = catalogue.fitted["boundaries"]
-        kept_rows = assign_parts(_clip(kept, catalogue.fitted["values"]), recipe.data.split, boundaries)
-        labelled = label_columns(kept_rows, recipe.tasks)
+        parted = assign_parts(kept, recipe.data.split, boundaries)
+        labelled = label_columns(_clip(parted, catalogue.fitted["values"]), recipe.tasks)
         name = f"shard-{shard:05d}.parquet"
         write_parquet(folder / "interactions" / name, labelled.drop_columns(["_file", "_row", "_problem", "_raw"]))
         histories = build_histories(labelled, places(labelled.column("item"), catalogue.ids))
@@ -342,11 +351,14 @@ def _profiles(histories: pa.Table, catalogue: "Catalogue", recipe: Recipe) -> li
 
 
 def _clip(table: pa.Table, values: dict[str, list[float]]) -> pa.Table:
+    """Clip the values of train rows; validation and test stay as they were logged, so that errors on them are true."""
+    train = pc.equal(table.column("part"), TRAIN)
     for name, (low, high) in values.items():
         clipped = pc.min_element_wise(
             pc.max_element_wise(table.column(name), low, skip_nulls=False), high, skip_nulls=False
         )
-        table = table.set_column(table.column_names.index(name), name, clipped)
+        found = pc.if_else(train, clipped, table.column(name))
+        table = table.set_column(table.column_names.index(name), name, found)
     return table
 
 

@@ -7,13 +7,16 @@ from motet.release.publish import Released, Releases
 
 
 def release(run: Run, draft: Result, report: Result) -> Released:
-    """Publish, unless the current release was made of the same draft and report."""
+    """Publish, unless a release was made of the same draft and report; a rollback is not undone."""
     releases = Releases(run.workspace)
     about = {"recipe": run.recipe.name, "draft": draft.id, "report": report.id}
     for one in releases.all():
-        if one.current and all(one.manifest.get(key) == value for key, value in about.items()):
+        if all(one.manifest.get(key) == value for key, value in about.items()):
+            releases.verified(one.id)
             run.skipped.append("release")
             say(f"release: up to date (releases/{one.id})")
+            if not one.current:
+                say(f"release: CURRENT stays at {releases.current_id()}; motet release rollback {one.id} points to it")
             return one
     say("release: started")
     start = time.monotonic()

@@ -5,6 +5,8 @@ manifests (or the sizes and times of the files) that it reads. Results stand in
 `workspace/<kind>/<fingerprint>/` and appear by one rename; a stage that fails leaves nothing.
 """
 
+import fcntl
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -54,11 +56,31 @@ class Run:
         return Path(self.recipe.workspace).absolute()
 
 
+_locks: dict[Path, int] = {}
+
+
+def _lock(run: Run) -> None:
+    """Hold the workspace until this process ends, so that two runs don't write it at once."""
+    path = run.workspace / ".lock"
+    if path in _locks:
+        return
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise RecipeError(
+            f"{run.loaded.where('workspace')}: workspace = {run.recipe.workspace!r} is being written by another run; "
+            "wait for it, or set another workspace"
+        ) from error
+    _locks[path] = handle
+
+
 def claim_workspace(run: Run) -> None:
-    """Mark the workspace as this recipe's.
+    """Mark the workspace as this recipe's and lock it.
 
     Raises:
-        RecipeError: if another recipe wrote it, or if it is not a folder that can be written.
+        RecipeError: if another recipe wrote it, another run is writing it, or it is not a folder that can be written.
     """
     where = run.loaded.where("workspace")
     if "://" in run.recipe.workspace:
@@ -71,9 +93,11 @@ def claim_workspace(run: Run) -> None:
                 f"{where}: workspace = {run.recipe.workspace!r} was written by recipe {owner!r}, this is "
                 f"{run.recipe.name!r}; set another workspace"
             )
+        _lock(run)
         return
     try:
         write_json(marker, {"recipe": run.recipe.name})
+        _lock(run)
     except OSError as error:
         raise RecipeError(f"{where}: workspace = {run.recipe.workspace!r} cannot be written ({error})") from error
 

@@ -18,7 +18,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from jobs.cluster import require_cpus
+from jobs.cluster import require
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
 from jobs.stages import Result, Run, code_version, run_stage, say
 from motet.data.parquet import read_parquet, write_parquet
@@ -58,7 +58,8 @@ def train(run: Run, prepared: Result, embedded: Result) -> Result:
 
 def _work(folder: Path, run: Run, prepared: Result, embedded: Result) -> dict[str, Any]:
     recipe, settings = run.recipe, run.recipe.train
-    require_cpus(settings.workers * settings.cpus_per_worker, "train.workers x train.cpus_per_worker")
+    require("CPU", settings.workers * settings.cpus_per_worker, "train.workers x train.cpus_per_worker")
+    require("GPU", settings.workers * settings.use_gpu, "train.workers with train.use_gpu")
     statistics = train_statistics(prepared.folder, prepared.summary["items"])
     write_parquet(folder / "counts.parquet", pa.table({"count": statistics.counts_I}))
     checkpoints = run.workspace / "runs" / f"{folder.name.split('.')[0]}.checkpoints"
@@ -87,8 +88,8 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result) -> dict[st
 
 def _summary(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
     best = max((row for row in epochs if row["best"]), key=lambda row: int(row["epoch"]))
-    score = best["validation"][recipe.train.select_by]
-    line = f"{len(epochs)} epochs, best {best['epoch']} with {recipe.train.select_by} {score:.4f} on validation"
+    score = best["validation"][recipe.selection]
+    line = f"{len(epochs)} epochs, best {best['epoch']} with {recipe.selection} {score:.4f} on validation"
     return {
         "line": line,
         "epochs": len(epochs),
@@ -272,7 +273,7 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
             save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
         keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
         _append_metrics(checkpoints / "metrics.jsonl", row)
-    ray.train.report({"score": row["validation"][trainer.settings.select_by], "epoch": row["epoch"]})
+    ray.train.report({"score": row["validation"][trainer.recipe.selection], "epoch": row["epoch"]})
 
 
 def _append_metrics(path: Path, row: dict[str, Any]) -> None:
@@ -291,10 +292,10 @@ def _follow(path: Path, recipe: Recipe, done: threading.Event) -> None:
         for line in lines[shown:]:
             row = json.loads(line)
             losses = ", ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())
-            score = row["validation"][recipe.train.select_by]
+            score = row["validation"][recipe.selection]
             say(
                 f"train: epoch {row['epoch']}/{recipe.train.epochs} loss {losses}; "
-                f"{recipe.train.select_by} {score:.4f} ({row['seconds']:.1f} s)"
+                f"{recipe.selection} {score:.4f} ({row['seconds']:.1f} s)"
             )
         shown = max(shown, len(lines))
         if last:

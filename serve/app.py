@@ -29,16 +29,12 @@ def build(args: dict[str, Any]) -> Application:
         ReleaseError: if there is no release, or it does not verify.
     """
     folder = release_folder(args)
-    settings = read_recipe(folder).serve
-    steps = [
-        scaled(step, one, settings).bind(str(folder))
-        for step, one in (
-            (Embedder, settings.embedder),
-            (Retriever, settings.retriever),
-            (Reranker, settings.reranker),
-        )
-    ]
-    return scaled(Gateway, settings.gateway, settings).bind(str(folder), *steps)
+    recipe = read_recipe(folder)
+    settings, path = recipe.serve, str(folder)
+    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path)
+    retriever = scaled(Retriever, settings.retriever, settings).bind(path)
+    reranker = scaled(Reranker, settings.reranker, settings).bind(path)
+    return scaled(Gateway, settings.gateway, settings).bind(path, embedder, retriever, reranker)
 
 
 def release_folder(args: dict[str, Any]) -> Path:
@@ -52,7 +48,7 @@ def release_folder(args: dict[str, Any]) -> Path:
     return Releases(Path(args.get("workspace", "workspace")).expanduser().absolute()).current()
 
 
-def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings) -> ServeDeployment:
+def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings, gpus: float = 0.0) -> ServeDeployment:
     """Return a deployment with the recipe's autoscaling, limits and health checks."""
     return deployment.options(
         autoscaling_config={
@@ -70,5 +66,5 @@ def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings
         health_check_timeout_s=settings.health_check_timeout_s,
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": one.num_gpus},
+        ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus},
     )

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shlex
+import socket
 import sys
 import time
 import urllib.request
@@ -21,7 +22,7 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
 
 import typer  # noqa: E402
 
-from motet.errors import MotetError  # noqa: E402
+from motet.errors import ReleaseError, user_mistake  # noqa: E402
 from motet.recommend import read_recipe  # noqa: E402
 from motet.release.publish import Releases  # noqa: E402
 
@@ -37,6 +38,7 @@ def start(folder: Path, host: str | None = None, port: int | None = None) -> str
 
     recipe = read_recipe(folder)
     host, port = host or recipe.serve.host, port or recipe.serve.port
+    require_free(host, port)
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
@@ -53,6 +55,18 @@ def start(folder: Path, host: str | None = None, port: int | None = None) -> str
     serve.start(http_options={"host": host, "port": port})
     serve.run(build({"release": str(folder)}), name="motet", route_prefix="/")
     return f"http://{host}:{port}"
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise ReleaseError if another program listens on the address."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except OSError as error:
+            raise ReleaseError(
+                f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port"
+            ) from error
 
 
 def ask(address: str, question: dict[str, Any]) -> dict[str, Any]:
@@ -84,11 +98,14 @@ def main(
     began = time.monotonic()
     try:
         folder = Releases(workspace.absolute()).current()
-    except MotetError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        typer.echo(f"serve: starting {folder.name}", err=True)
+        address = start(folder, host, port)
+    except Exception as error:
+        mistake = user_mistake(error)
+        if mistake is None:
+            raise
+        typer.echo(f"{type(mistake).__name__}: {mistake}", err=True)
         sys.exit(2)
-    typer.echo(f"serve: starting {folder.name}", err=True)
-    address = start(folder, host, port)
     typer.echo(f"serve: up at {address} after {time.monotonic() - began:.1f} s", err=True)
     question = json.dumps(_QUESTION)
     curl = f"curl -s {address}/v1/recommend -H 'content-type: application/json' -d {shlex.quote(question)}"

@@ -49,7 +49,9 @@ class RecommendRequest(Request):
         None, description="Which value function orders the items; the recipe's first by default."
     )
     k: int = Field(10, ge=1, le=MOST_ITEMS, description="How many items.")
-    exclude_seen: bool = Field(True, description="Leave out what the user has met.")
+    exclude_seen: bool | None = Field(
+        None, description="Leave out what the user has met; by default unless the recipe keeps repeats."
+    )
     filters: dict[Name, Text | list[Text] | list[Number]] = Field(
         default_factory=dict,
         max_length=20,

@@ -20,6 +20,8 @@ class Table(Section):
     """auto goes by the file's ending (.parquet, .csv/.tsv, .jsonl/.ndjson/.json)."""
     separator: str = Field(default="", max_length=1, pattern=r'^[^"\r\n\x00\x80-\U0010ffff]?$')
     """Separator of a csv file, one ASCII character; if not set, a tab for .tsv and a comma for others."""
+    multiline: bool = False
+    """Values of a csv file may hold line breaks inside quotes; if not, a stray quote costs its own line only."""
 
     @property
     def csv_separator(self) -> str:

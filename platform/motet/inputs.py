@@ -2,7 +2,7 @@
 
 import difflib
 
-from motet.data.reading import column_names, list_splits
+from motet.data.reading import columns_by_file, list_splits
 from motet.data_settings import Entity, Table
 from motet.encoders.text import check_model_folder
 from motet.errors import DataError, EncoderError, RecipeError
@@ -51,17 +51,23 @@ def _check_table(
     where = loaded.where(*at, "path")
     try:
         list_splits(table)
-        have = column_names(table)
+        files = list(columns_by_file(table))
     except DataError as error:
         return [f"{where}: {'.'.join(at)}.path: {error}"]
     problems = []
     for path, name in wanted.items():
-        said = f"{loaded.where(*path)}: {'.'.join(map(str, path[:3]))}: {table.path} has"
-        if name not in have:
-            problems.append(f"{said} no column {name!r}{_near(name, have)}")
-        elif have.count(name) > 1:
-            problems.append(f"{said} {have.count(name)} columns named {name!r}; rename all but one")
+        found = ((file, _wrong_column(name, have)) for file, have in files)
+        file, wrong = next(((file, wrong) for file, wrong in found if wrong), ("", ""))
+        if wrong:
+            problems.append(f"{loaded.where(*path)}: {'.'.join(map(str, path[:3]))}: {file} has {wrong}")
     return problems
+
+
+def _wrong_column(name: str, have: list[str]) -> str:
+    """Return what is wrong with a file's columns, or nothing if exactly one has the name."""
+    if name not in have:
+        return f"no column {name!r}{_near(name, have)}"
+    return f"{have.count(name)} columns named {name!r}; rename all but one" if have.count(name) > 1 else ""
 
 
 def _near(name: str, have: list[str]) -> str:

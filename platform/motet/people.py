@@ -32,6 +32,8 @@ class Person:
     slots: tuple[int, ...]
     numbers_M: np.ndarray
     level: Level
+    query_X: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Vector of the text that the request asks for."""
     profile_W: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """Stored profile over item contents; empty if it must be computed from the history."""
 
@@ -43,9 +45,9 @@ class Person:
             self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none()
         )
 
-    def with_text(self, text_X: np.ndarray) -> "Person":
+    def with_text(self, query_X: np.ndarray) -> "Person":
         """Return this person with the vector of a text as what they ask for."""
-        return replace(self, text_X=text_X, level="text")
+        return replace(self, query_X=query_X, level="text")
 
 
 def _none() -> np.ndarray:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from motet.data_settings import DataSettings, Section
 from motet.settings import (
+    AttributeFilter,
     EncoderSettings,
     EvaluateSettings,
     IndexSettings,
@@ -90,11 +91,26 @@ class Recipe(Section):
                 if name not in attributes:
                     what = f"{name!r} is not a category or number of data.items{near(name, attributes)}"
                     yield ("surfaces", surface, "filters", name), what
+                elif wrong := self._wrong_filter(name, settings.filters[name]):
+                    yield ("surfaces", surface, "filters", name), wrong
+
+    def _wrong_filter(self, name: str, values: AttributeFilter) -> str | None:
+        """Return what is wrong with a filter: a range belongs to a number, values to a category."""
+        match values:
+            case (int() | float() as low, int() | float() as high):
+                if name not in self.data.items.numbers:
+                    return f"{name!r} is a category; give its values as text, such as '{low:g}'"
+                if low > high:
+                    return f"[{low:g}, {high:g}] is an empty range; swap the two"
+            case _ if name in self.data.items.numbers:
+                shown = values if isinstance(values, str) else list(values)
+                return f"{name!r} is a number and {shown!r} is no range; give two numbers [low, high]"
+        return None
 
     def _wrong_metrics(self) -> Iterator[Problem]:
         valid = [f"{task.name}.{metric}" for task in self.tasks for metric in SELECTION_METRICS[task.kind]]
         chosen, surface, target = self.train.select_by, self.evaluate.surface, self.evaluate.target
-        if chosen not in valid:
+        if chosen is not None and chosen not in valid:
             yield ("train", "select_by"), f"{chosen!r} is not a metric of a task{near(chosen, valid)}"
         if surface is not None and surface not in self.surfaces:
             yield ("evaluate", "surface"), f"{surface!r} is not a surface{near(surface, list(self.surfaces))}"
@@ -130,15 +146,25 @@ class Recipe(Section):
         return tuple(task for task in self.tasks if task.scored)
 
     @property
+    def excludes_seen(self) -> bool:
+        """Whether what a user has met is left out: in validation, evaluation, and by default online."""
+        return self.data.interactions.repeats == "last"
+
+    @property
     def liked_label(self) -> str | None:
         """Column of histories that says whether an event was liked: the first binary task's label."""
         binary = [task.name for task in self.tasks if task.kind == "binary"]
         return f"label:{binary[0]}" if binary else None
 
     @property
+    def selection(self) -> str:
+        """The validation metric that selects the best epoch: <task>.<metric>."""
+        return self.train.select_by or f"{self.retrieval_task.name}.ndcg"
+
+    @property
     def selection_larger_is_better(self) -> bool:
         """Whether the metric that selects the best epoch is to be maximised."""
-        return LARGER_IS_BETTER[self.train.select_by.rpartition(".")[2]]
+        return LARGER_IS_BETTER[self.selection.rpartition(".")[2]]
 
     @property
     def label_columns(self) -> dict[str, str]:

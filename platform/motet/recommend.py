@@ -46,7 +46,8 @@ class Query:
     text: str | None = None
     surface: str | None = None
     k: int = 10
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
+    """Leave out what the user has met; None does as the recipe: unless repeats are kept."""
     filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -178,7 +179,7 @@ class Embedder:
         width, text_dim = self.items.content_IW.shape[1], self.people.text_dim
         content_W = np.zeros(width, np.float32)
         if person.level == "text":
-            content_W[:text_dim] = person.text_X
+            content_W[:text_dim] = person.query_X
         elif len(person.profile_W):
             content_W = person.profile_W
         elif len(person.items_S):
@@ -224,7 +225,8 @@ class Retriever:
         """Return which items may be shown, bool [I]."""
         surface = find_surface(self.recipe, query.surface)
         fixed = {n: (v,) if isinstance(v, str) else tuple(v) for n, v in self.recipe.surfaces[surface].filters.items()}
-        seen = user.items_S if query.exclude_seen else np.zeros(0, np.int64)
+        excludes = self.recipe.excludes_seen if query.exclude_seen is None else query.exclude_seen
+        seen = user.items_S if excludes else np.zeros(0, np.int64)
         allowed_I = self.items.allowed(query.filters, seen)
         return allowed_I & self.items.allowed(fixed, np.zeros(0, np.int64)) if fixed else allowed_I
 

@@ -3,7 +3,7 @@
 All are frozen and refuse unknown keys. Defaults are those of a small recommender on one machine.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -89,8 +89,8 @@ class TrainSettings(Section):
     """Largest norm of the gradient."""
     patience: int = Field(default=3, ge=1)
     """Epochs without a better validation metric before training stops."""
-    select_by: str = "watch.ndcg"
-    """Validation metric that chooses the epoch: <task>.<metric>."""
+    select_by: str | None = None
+    """Validation metric that chooses the epoch: <task>.<metric>; <retrieval task>.ndcg if not set."""
     negatives: int = Field(default=0, ge=0)
     """Uniform negatives per step besides the batch's own items; 0 uses the whole catalogue."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -149,7 +149,16 @@ class RankingSettings(Section):
     """Strength of maximal marginal relevance; 0 orders by value alone."""
 
 
-AttributeFilter = Annotated[str | tuple[str, ...], Field(description="One value or several of which one must match.")]
+if TYPE_CHECKING:
+    Number = Any
+else:
+    Number = Annotated[float, Field(strict=True)]
+AttributeFilter = Annotated[
+    str | tuple[Number, Number] | tuple[str, ...],
+    Field(
+        description="Of a category one value, or several of which one must match; of a number its range [low, high]."
+    ),
+]
 
 
 class Surface(Section):
@@ -158,7 +167,14 @@ class Surface(Section):
     weights: dict[str, float] = Field(min_length=1)
     """Weight of each task's calibrated score."""
     filters: dict[str, AttributeFilter] = Field(default_factory=dict)
-    """Categories that items must have here."""
+    """Categories that items must have here, and ranges that their numbers must lie in."""
+
+    def fixed_filters(self) -> dict[str, tuple[str, ...]]:
+        """Return the filters in a request's form: a tuple of texts each, of a range its two ends."""
+        return {
+            name: (values,) if isinstance(values, str) else tuple(map(str, values))
+            for name, values in self.filters.items()
+        }
 
 
 class EvaluateSettings(Section):
@@ -196,8 +212,6 @@ class Deployment(Section):
     """Requests in flight per replica before callers queue."""
     num_cpus: float = Field(default=0.2, ge=0)
     """CPUs per replica."""
-    num_gpus: float = Field(default=0.0, ge=0)
-    """GPUs per replica."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Deployment":

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jobs import collaborative
-from motet.data.parquet import read_parquet
+from jobs.asking import held_out_users
+from motet.data.parquet import read_parquet, write_parquet
 from motet.data.split import TEST
 from motet.encoders.whitening import Whitening
 from motet.errors import RetrievalError
@@ -102,8 +103,8 @@ def test_the_index_finds_each_item_by_its_own_vector(shop):
 
 
 def test_recall_below_the_floor_is_refused():
-    with pytest.raises(RetrievalError, match=r"ivf index finds 0.900 .*recall_floor is 0.95; raise index.nprobe"):
-        require_recall(0.9, "ivf", IndexSettings(recall_floor=0.95))
+    with pytest.raises(RetrievalError, match=r"the ivf index finds 0.900 .*recall_floor is 0.95; raise index.nprobe"):
+        require_recall(0.9, "ivf index", IndexSettings(recall_floor=0.95))
 
 
 def test_the_report_says_what_the_lists_say(shop):
@@ -127,3 +128,20 @@ def test_the_report_says_what_the_lists_say(shop):
     assert report["tasks"]["rating"]["rows"] == 40
     assert report["ledger"]["interactions"]["read"] == 800
     assert "<html" in (folder / "report.html").read_text()[:200].lower()
+
+
+def test_a_sample_of_held_out_users_is_the_same_however_they_are_divided(shop, tmp_path):
+    """The ten of lowest hash; the shop's one shard cut into four gives the same ten."""
+    _, results, _ = shop
+    folder = results["prepare"].folder
+
+    def names(prepared, most):
+        return sorted(user for row in held_out_users(prepared, TEST, most, 42).iter_rows() for user in row["users"])
+
+    table = read_parquet(folder / "histories")
+    for part in range(4):
+        write_parquet(tmp_path / "histories" / f"shard-{part}.parquet", table.take(list(range(part, 40, 4))))
+    assert len(names(folder, 100)) == 40
+    assert len(names(folder, 10)) == 10
+    assert names(tmp_path, 10) == names(folder, 10)
+    assert names(tmp_path, 100) == names(folder, 100)

@@ -38,6 +38,8 @@ def test_the_least_recipe(tmp_path, minilm):
         content["surfaces"] = {"home": {"weights": {"next": 1.0}}}
 
     results, recommender = release(tmp_path, minilm, change)
+    people = recommender.embedder.people
+    assert people.find("u1").text_X.tolist() == people.stranger.text_X.tolist()
     for query in (Query(user="u1", k=5), Query(k=5), Query(text="even", k=5)):
         _, items = recommender.recommend(query)
         assert len(items) == 5
@@ -66,6 +68,7 @@ def test_time_split_liked_targets_and_other_parts(tmp_path, minilm):
     report = read_json(results["evaluate"].folder / "report.json")
     assert report["protocol"].startswith("Time:")
     assert report["protocol"].endswith("positives of like.")
+    assert {"like", "like, users with a history"} <= set(report["tasks"])
     assert report["ranking"]["k"] == 3
     comedies = {row["item"] for row in recommender.embedder.items.table.to_pylist() if "comedy" in row["attr:genres"]}
     _, items = recommender.recommend(Query(user="u1", surface="comedy", k=4))
@@ -87,5 +90,9 @@ def test_repeats_kept_sampled_softmax_ivf(tmp_path, minilm):
     assert json.loads((results["index"].folder / "index.json").read_text())["kind"] == "ivf"
     seen = recommender.embedder.people.find("u3").items_S
     ids = {recommender.embedder.items.ids[place] for place in seen}
-    _, items = recommender.recommend(Query(user="u3", k=10, exclude_seen=False))
+    _, items = recommender.recommend(Query(user="u3", k=10))
     assert {item.item for item in items} & ids
+    _, items = recommender.recommend(Query(user="u3", k=10, exclude_seen=True))
+    assert not {item.item for item in items} & ids
+    report = read_json(results["evaluate"].folder / "report.json")
+    assert "Ranked: all items. Targets: any event." in report["protocol"]

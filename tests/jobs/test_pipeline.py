@@ -1,6 +1,9 @@
 """The whole way: every stage, skipping, and each kind of bad input as one line and exit code 2."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +13,11 @@ from typer.testing import CliRunner
 from jobs.pipeline import command, run_pipeline
 from jobs.stages import Run
 from motet.recipe_file import load_recipe
+from motet.release.publish import Releases
 from motet.storage import describe_files
 from tests.synthetic import events, items, recipe, write_csv, write_recipe, write_shop
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -124,7 +130,32 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(tmp_path, minilm, change, exp
         assert any(part in line for line in lines), (part, lines)
     after = describe_files(tmp_path / "workspace") if (tmp_path / "workspace").exists() else {}
     assert {name: after.get(name) for name in before} == before
-    assert set(after) - set(before) <= {"workspace.json"}
+    assert set(after) - set(before) <= {"workspace.json", ".lock"}
+
+
+def test_a_second_writer_of_a_workspace_is_refused(shop):
+    """The lock is this process's; another process ends with one line and exit code 2."""
+    _, _, folder = shop
+    command = [sys.executable, "jobs/pipeline.py", str(folder / "shop.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "is being written by another run; wait for it" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_rollback_is_not_undone_by_the_next_run(tmp_path, minilm):
+    """The release made of the same draft and report is found, and CURRENT stays where the rollback put it."""
+    file = write_shop(tmp_path, minilm)
+    old = run_pipeline(Run(load_recipe(file, ["train.epochs=2"])))["release"].id
+    options = ["train.epochs=2", "ranking.diversity=0.1", "release.max_ndcg_drop=1.0"]
+    new = run_pipeline(Run(load_recipe(file, options)))["release"].id
+    assert new != old
+    releases = Releases(tmp_path / "workspace")
+    assert releases.rollback() == old
+    again = Run(load_recipe(file, options))
+    assert run_pipeline(again)["release"].id == new
+    assert releases.current_id() == old
+    assert "release" in again.skipped
 
 
 def test_an_unknown_stage_is_refused(shop):

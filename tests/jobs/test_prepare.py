@@ -135,16 +135,27 @@ def test_time_split_divides_at_the_lower_quantiles(tmp_path, minilm):
 
 
 def test_outliers_are_clipped_at_quantiles_of_train_only(tmp_path, minilm):
-    """One rating of 1000 in the test period must not move the clip, and is clipped itself."""
+    """A rating of 1000 in the test period moves no quantile and stays; one of 900 in train is clipped."""
     file = write_shop(tmp_path, minilm)
     rows = events()
-    last = max(range(len(rows)), key=lambda n: rows[n]["timestamp"])
-    rows[last]["rating"] = 1000
+    order = sorted(range(len(rows)), key=lambda n: rows[n]["timestamp"])
+    rows[order[-1]]["rating"], rows[order[0]]["rating"] = 1000, 900
     write_csv(tmp_path / "events.csv", rows)
     options = ("data.interactions.ranges={}", "data.clean.outliers=[0.0, 0.99]", "data.split={kind: time}")
     result = run_prepare(file, *options)
     assert json.loads((result.folder / "features.json").read_text())["values"] == {"rating": [1.0, 5.0]}
-    assert max(read_parquet(result.folder / "interactions").column("rating").to_pylist()) == 5.0
+    table = read_parquet(result.folder / "interactions").to_pylist()
+    most = [max(row["rating"] for row in table if row["part"] == part) for part in (0, 1, 2)]
+    assert most == [5.0, 5.0, 1000.0]
+
+
+def test_a_time_split_with_an_empty_part_is_refused(tmp_path, minilm):
+    file = write_shop(tmp_path, minilm)
+    last = max(row["timestamp"] for row in events())
+    late = [{**row, "timestamp": last} for row in events()[:200]]
+    write_csv(tmp_path / "events.csv", [*late, *events()[200:]])
+    with pytest.raises(DataError, match=r"data\.split: validation is empty.*201 of 800 events read stand at timestamp"):
+        run_prepare(file, "data.split={kind: time}")
 
 
 def test_users_without_events_and_events_without_a_user_row_are_kept(tmp_path, minilm):

@@ -123,6 +123,29 @@ def test_a_column_that_is_there_twice(folder: Path) -> None:
     ]
 
 
+def test_every_file_of_a_table_is_looked_at(folder: Path) -> None:
+    (folder / "logs").mkdir()
+    (folder / "logs" / "1.csv").write_text("user,item_id,timestamp,rating\n")
+    (folder / "logs" / "2.csv").write_text("user,item_id,timestamp,ratings\n")
+    (folder / "log.csv").unlink()
+    for name, table in (("1", {"item_id": ["2"], "title": ["x"], "genre": ["g"]}), ("2", {"item_id": ["3"]})):
+        pq.write_table(pa.table(table), folder / f"items-{name}.parquet")
+    tables = (f"data.interactions.path={folder}/logs", f"data.items.path={folder}/items-*.parquet")
+    assert _problems(folder, *tables) == [
+        "r.yaml:6: data.interactions.ranges: logs/2.csv has no column 'rating'; did you mean 'ratings'?",
+        "r.yaml:16: tasks.1.label: logs/2.csv has no column 'rating'; did you mean 'ratings'?",
+        "r.yaml:9: data.items.text: items-2.parquet has no column 'title'; did you mean 'item_id'?",
+        "r.yaml:10: data.items.categories: items-2.parquet has no column 'genre'; columns: item_id",
+    ]
+
+
+def test_only_the_first_file_of_json_lines_is_looked_at(folder: Path) -> None:
+    (folder / "users").mkdir()
+    for number, line in enumerate(('{"user_id": "1", "age": 3}', '{"user_id": "2"}')):
+        (folder / "users" / f"{number}.jsonl").write_text(line + "\n")
+    check_inputs(load_recipe(folder / "r.yaml", [f"data.users.path={folder}/users"]))
+
+
 def test_an_empty_file_and_an_empty_folder(folder: Path) -> None:
     (folder / "log.csv").write_text("")
     (folder / "none").mkdir()

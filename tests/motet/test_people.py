@@ -53,3 +53,14 @@ def test_inputs_of_users_without_numbers_have_one_zero_column(people: People) ->
 
     bare = replace(people.stranger, numbers_M=np.zeros(0, np.float32))
     assert people.inputs([bare, bare], 2)["numbers"].tolist() == [[0.0], [0.0]]
+
+
+def test_a_text_is_what_is_asked_for_and_not_who_asks(people: People) -> None:
+    """The user tower reads the same person with and without the text; only the query differs."""
+    person = people.find("u01")
+    asked = person.with_text(np.ones(people.text_dim, np.float32))
+    assert asked.level == "text"
+    assert asked.query_X.tolist() == [1.0] * people.text_dim
+    before, after = people.inputs([person], 4), people.inputs([asked], 4)
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name])

@@ -27,6 +27,9 @@ def _with(**sections: Any) -> dict[str, Any]:
     return {**_BASE, **sections}
 
 
+_HOME = {"weights": {"like": 1.0}}
+
+
 def test_what_is_derived() -> None:
     recipe = Recipe.model_validate(_BASE)
     assert recipe.retrieval_task.name == "watch"
@@ -34,7 +37,25 @@ def test_what_is_derived() -> None:
     assert recipe.liked_label == "label:like"
     assert recipe.label_columns == {"action": "category", "price": "number", "rating": "number"}
     assert recipe.selection_larger_is_better is True
-    assert Recipe.model_validate(_with(train={"select_by": "rating.rmse"})).selection_larger_is_better is False
+    assert recipe.selection == "watch.ndcg"
+    other = Recipe.model_validate(_with(train={"select_by": "rating.rmse"}))
+    assert (other.selection, other.selection_larger_is_better) == ("rating.rmse", False)
+
+
+def test_the_retrieval_task_selects_whatever_its_name() -> None:
+    recipe = Recipe.model_validate(_with(tasks=_task(0, name="next")))
+    assert (recipe.train.select_by, recipe.selection) == (None, "next.ndcg")
+
+
+def _filtered(**filters: Any) -> dict[str, Any]:
+    return {"surfaces": {"a": {**_HOME, "filters": filters}}}
+
+
+def test_filters_of_a_surface_in_a_requests_form() -> None:
+    recipe = Recipe.model_validate(_with(**_filtered(genre=["1", "2"], year=[1950, 1970.5])))
+    assert recipe.surfaces["a"].fixed_filters() == {"genre": ("1", "2"), "year": ("1950.0", "1970.5")}
+    assert Recipe.model_validate(recipe.resolved()) == recipe
+    assert Recipe.model_validate(_with(**_filtered(genre="x"))).surfaces["a"].fixed_filters() == {"genre": ("x",)}
 
 
 def test_without_a_binary_task_nothing_says_liked() -> None:
@@ -61,9 +82,6 @@ def _task(place: int, **changes: Any) -> list[dict[str, Any]]:
     return [{**task, **(changes if place == number else {})} for number, task in enumerate(_BASE["tasks"])]
 
 
-_HOME = {"weights": {"like": 1.0}}
-
-
 @pytest.mark.parametrize(
     ("sections", "path", "what"),
     [
@@ -75,6 +93,10 @@ _HOME = {"weights": {"like": 1.0}}
             "surfaces.a.filters.genr",
             "'genr' is not a category or number of data.items; did you mean 'genre'?",
         ),
+        (_filtered(genre=[1, 2]), "surfaces.a.filters.genre", "'genre' is a category; give its values as text"),
+        (_filtered(year=[2, 1]), "surfaces.a.filters.year", "[2, 1] is an empty range; swap the two"),
+        (_filtered(year="1950"), "surfaces.a.filters.year", "'year' is a number and '1950' is no range; give two num"),
+        (_filtered(year=["1", "2"]), "surfaces.a.filters.year", "'year' is a number and ['1', '2'] is no range"),
         ({"train": {"select_by": "like.ndcg"}}, "train.select_by", "not a metric of a task; did you mean 'like.auc'?"),
         ({"train": {"select_by": "x"}}, "train.select_by", "valid: watch.ndcg, watch.recall, watch.loss, like.auc"),
         ({"evaluate": {"surface": "hom"}}, "evaluate.surface", "'hom' is not a surface; did you mean 'home'?"),

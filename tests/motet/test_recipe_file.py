@@ -67,6 +67,8 @@ def _problems(file: Path, text: str | None = None, *overrides: str) -> list[str]
          "r.yaml:11: encoder = 'minilm': input should be a valid mapping or instance of EncoderSettings"),
         ("like: 1.0", "like: .inf", "r.yaml:13: surfaces.home.weights.like = inf: input should be a finite number"),
         ("like: 1.0", "lik: 1.0", "r.yaml:13: surfaces.home.weights.lik: 'lik' is not a task; did you mean 'like'?"),
+        ("like: 1.0}", "like: 1.0}, filters: {genre: [1, 2]}", "r.yaml:13: surfaces.home.filters.genre: 'genre' is a "
+         "category; give its values as text, such as '1'"),
         ("rating >= 4", "rating >", "r.yaml:10: tasks.1.label: label 'rating >': ends at column 9, expected a column, "
          "number, 'text' or '('"),
         (", label: rating >= 4", "", "r.yaml:10: tasks.1: task 'like' is binary: give it a `label`, such as "
@@ -126,7 +128,7 @@ def test_all_mistakes_come_at_once(file: Path) -> None:
 
 
 def test_settings_that_fit_nothing_are_not_blamed_for_what_was_left_out(file: Path) -> None:
-    # train.select_by is wrong by itself; that its default `watch.ndcg` names no task is no second mistake
+    # train.select_by is wrong by itself; that it names no task is no second mistake
     text = _GOOD.replace("watch", "next") + "train: {select_by: 3}\n"
     assert _problems(file, text) == ["r.yaml:14: train.select_by = 3: input should be a valid string"]
 

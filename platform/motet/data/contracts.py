@@ -20,6 +20,7 @@ from motet.data_settings import Clean, Entity, Interactions, ValueRange
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _NOT_FINITE = r"(?i)^\s*[-+]?(nan|inf|infinity)\s*$"
 _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f]"
+_ID_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
 _TO_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _LARGEST = 3.4e38
 """Numbers are float32 in the model."""
@@ -130,7 +131,7 @@ def _ids(checked: Checked, name: str, longest: int) -> pa.Array:
     text = pc.utf8_trim_whitespace(pc.utf8_normalize(as_text(array), form="NFC"))
     checked.flag(pc.or_(pc.is_null(text), pc.equal(pc.fill_null(text, ""), "")), f"{name} is null")
     checked.flag(pc.greater(pc.utf8_length(text), longest), f"{name} is longer than {longest} characters")
-    checked.flag(pc.match_substring_regex(text, _CONTROL), f"{name} has a control character")
+    checked.flag(pc.match_substring_regex(text, _ID_CONTROL), f"{name} has a control character")
     if pa.types.is_floating(array.type):
         checked.flag(pc.invert(pc.is_finite(array)), f"{name} is not finite")
     return text

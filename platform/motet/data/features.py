@@ -94,13 +94,6 @@ class FeatureSpec(BaseModel):
             values_N = pc.fill_null(table.column(feature.name).cast(pa.float64()), feature.fill).to_numpy()
         return np.asarray((np.clip(values_N, feature.low, feature.high) - feature.mean) / feature.std)
 
-    def slot_names(self) -> list[str]:
-        """Return `column=value` by slot, from slot 0 (padding) on."""
-        names = ["padding"]
-        for feature in self.categories:
-            names += [f"{feature.name}=?", *(f"{feature.name}={value}" for value in feature.vocabulary)]
-        return names
-
     def unit_rows(self, slots: Sequence[Sequence[int]], numbers_NM: np.ndarray) -> np.ndarray:
         """Return float32 rows of `width` and unit length: a multi-hot of the slots with sum 1, then the numbers."""
         dense_NW = np.zeros((len(slots), self.width), np.float32)

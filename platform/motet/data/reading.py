@@ -44,6 +44,7 @@ class Split:
     path: str
     format: str
     separator: str = ","
+    multiline: bool = False
     first_row: int = 0
     row_groups: tuple[int, ...] = ()
 
@@ -117,7 +118,7 @@ def list_splits(table: Table, rows_per_split: int = 500_000) -> list[Split]:
         if kind == "parquet":
             splits += _parquet_splits(path, rows_per_split)
         else:
-            splits.append(Split(path, kind, table.csv_separator))
+            splits.append(Split(path, kind, table.csv_separator, table.multiline))
     return splits
 
 
@@ -148,14 +149,28 @@ def column_names(table: Table) -> list[str]:
     Raises:
         DataError: if the file cannot be read.
     """
-    path = list_files(table)[0]
+    return _columns_of(list_files(table)[0], table)
+
+
+def columns_by_file(table: Table) -> Iterator[tuple[str, list[str]]]:
+    """Yield (path, columns) of every file; of JSON lines, whose rows may lack columns, of the first only.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    for number, path in enumerate(list_files(table)):
+        if number == 0 or file_format(path, table.format) != "jsonl":
+            yield path, _columns_of(path, table)
+
+
+def _columns_of(path: str, table: Table) -> list[str]:
     kind = file_format(path, table.format)
     if kind == "parquet":
         return list(_open_parquet(path).schema_arrow.names)
     filesystem, inner = open_filesystem(path)
     with filesystem.open_input_stream(inner) as stream:
         if kind == "csv":
-            return csv_header(stream, path, table.csv_separator)[0]
+            return csv_header(stream, path, table.csv_separator, table.multiline)[0]
         head = stream.read(1 << 20).split(b"\n")
     names: dict[str, None] = {}
     for line in head[:100]:
@@ -218,10 +233,11 @@ def _read_parquet(split: Split, columns: tuple[str, ...], batch_rows: int) -> It
 def _read_csv(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iterator[_Part]:
     filesystem, inner = open_filesystem(split.path)
     with filesystem.open_input_stream(inner) as stream:
-        header = csv_header(stream, split.path, split.separator)
+        header = csv_header(stream, split.path, split.separator, split.multiline)
     _refuse_repeated(header[0], columns, split.path)
     with filesystem.open_input_stream(inner) as stream:
-        for table, problems, rows in read_csv_rows(stream, split.path, split.separator, header, columns):
+        parts = read_csv_rows(stream, split.path, split.separator, header, columns, split.multiline)
+        for table, problems, rows in parts:
             for at in range(0, len(rows), batch_rows):
                 to = at + batch_rows
                 yield table.slice(at, batch_rows), problems[at:to], rows[at:to]

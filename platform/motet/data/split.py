@@ -6,6 +6,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 import numpy as np
 
 from motet.data_settings import Split
+from motet.errors import DataError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -18,6 +19,22 @@ def time_boundaries(timestamps_N: np.ndarray, split: Split) -> tuple[int, int]:
     shares = [1 - split.validation - split.test, 1 - split.test]
     train_end, validation_end = np.quantile(timestamps_N, shares, method="lower")
     return int(train_end), int(validation_end)
+
+
+def require_parts(moments_N: np.ndarray, boundaries: tuple[int, int]) -> None:
+    """Refuse boundaries that leave validation or test without an event.
+
+    Raises:
+        DataError: saying which part, and at which moment too many events stand.
+    """
+    sizes = np.bincount(split_by_time(moments_N, boundaries), minlength=3)
+    for part, name in ((VALIDATION, "validation"), (TEST, "test")):
+        if not sizes[part]:
+            raise DataError(
+                f"data.split: {name} is empty, since a moment is not divided: {int((moments_N == boundaries[1]).sum())}"
+                f" of {len(moments_N)} events read stand at timestamp {boundaries[1]} ms; raise data.split.{name}, "
+                "or set data.split.kind to leave_one_out"
+            )
 
 
 def split_by_time(timestamps_N: np.ndarray, boundaries: tuple[int, int]) -> np.ndarray:

@@ -6,6 +6,7 @@ texts -> tokens -> batches of like length -> model -> pooling -> unit vectors [N
 import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,10 @@ import numpy as np
 
 from motet.errors import EncoderError
 from motet.settings import EncoderSettings
-from motet.storage import fingerprint
+from motet.storage import file_sha256, fingerprint
 
 _WEIGHTS = ("*.safetensors",)
-_EDGE = 1 << 20
+_TOKENIZER = ("tokenizer*.json", "vocab*", "merges.txt", "*.model", "special_tokens_map.json", "added_tokens.json")
 
 
 def check_model_folder(model: str) -> Path:
@@ -45,22 +46,21 @@ def weight_files(folder: Path) -> list[Path]:
 def encoder_key(settings: EncoderSettings) -> str:
     """Return the name under which this encoder's vectors are cached.
 
-    It covers the configuration, the tokenizer, the weights (size, first and last MiB), pooling and length.
+    It covers every byte of the configuration, the tokenizer and the weights, and pooling and length.
     """
-    import hashlib
-
     folder = check_model_folder(settings.model)
-    digest = hashlib.sha256()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
-        if (folder / name).is_file():
-            digest.update((folder / name).read_bytes())
+    tokenizer = {path for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()}
+    files = [[path.name, file_sha256(path)] for path in sorted({folder / "config.json", *tokenizer})]
     for path in weight_files(folder):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            digest.update(f"{path.name}:{size}".encode() + file.read(_EDGE))
-            file.seek(max(0, size - _EDGE))
-            digest.update(file.read(_EDGE))
-    return fingerprint(digest.hexdigest(), settings.pooling, settings.max_tokens)
+        state = path.stat()
+        files.append([path.name, _weights_sha256(path.resolve(), state.st_size, state.st_mtime_ns)])
+    return fingerprint(files, settings.pooling, settings.max_tokens)
+
+
+@cache
+def _weights_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a large file; size and time of change are there to notice another content."""
+    return file_sha256(path)
 
 
 class TextEncoder:

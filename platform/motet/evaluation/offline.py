@@ -13,13 +13,20 @@ OURS = "motet"
 PROTOCOLS = {
     "leave_one_out": (
         "Leave one out: each user's last event is the test, the one before is validation; ties in time in a seeded "
-        "order; all items that the user has not met are ranked; other users' later events are known."
+        "order; other users' later events are known."
     ),
     "time": (
-        "Time: the latest events are the test, those before it validation; all items that the user has not met are "
-        "ranked; nothing of the test period is known."
+        "Time: the latest events are the test, those before it validation; no event of the test period is known, but "
+        "the item and user tables are. Users with a history are ranked; those new in the test period stand apart."
     ),
 }
+
+
+def protocol_in_words(recipe: Recipe) -> str:
+    """Return how the figures came about."""
+    ranked = "all items that the user has not met" if recipe.excludes_seen else "all items"
+    target = f"positives of {recipe.evaluate.target}" if recipe.evaluate.target else "any event"
+    return f"{PROTOCOLS[recipe.data.split.kind]} Ranked: {ranked}. Targets: {target}."
 
 
 def target_rows(user: HeldOut, recipe: Recipe) -> np.ndarray:
@@ -27,13 +34,15 @@ def target_rows(user: HeldOut, recipe: Recipe) -> np.ndarray:
     wanted_N = np.ones(len(user.targets_N), bool)
     if recipe.evaluate.target is not None:
         wanted_N = user.labels[recipe.evaluate.target] == 1
-    if recipe.data.interactions.repeats == "last":
+    if recipe.excludes_seen:
         wanted_N &= ~np.isin(user.targets_N, user.items_S)
     return wanted_N
 
 
 def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[str, Any]]:
     """Return one row per user: lists and metrics per system, task predictions and labels of the held-out events.
+
+    `warm` says whether the user has a history before the part.
 
     A system is `motet` (all steps) or a single source's own order. Users without a target get no lists.
     """
@@ -42,14 +51,15 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
     query = Query(
         surface=recipe.evaluate.surface,
         k=recipe.evaluate.k,
-        exclude_seen=recipe.data.interactions.repeats == "last",
     )
     rows = []
     for user, state in zip(users, states, strict=True):
         targets = set(user.targets_N[target_rows(user, recipe)].tolist())
         lists = _lists(recommender, state, query) if targets else {}
         metrics = {name: rank_metrics(places, targets, query.k) for name, places in lists.items()}
-        rows.append({"user": user.user, "lists": lists, "metrics": metrics, "tasks": _tasks(recommender, state, user)})
+        tasks = _tasks(recommender, state, user)
+        warm = state.has_history
+        rows.append({"user": user.user, "warm": warm, "lists": lists, "metrics": metrics, "tasks": tasks})
     return rows
 
 

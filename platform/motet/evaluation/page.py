@@ -121,7 +121,14 @@ def _ledger_row(name: str, entry: Mapping[str, Any]) -> list[_Cell]:
 
 
 def _ranking(report: Mapping[str, Any]) -> str:
-    ranking = report.get("ranking") or {}
+    return _ranking_part(report.get("ranking") or {}, "Ranking")
+
+
+def _ranking_of_new_users(report: Mapping[str, Any]) -> str:
+    return _ranking_part(report.get("ranking_new_users") or {}, "Ranking of users without a history")
+
+
+def _ranking_part(ranking: Mapping[str, Any], title: str) -> str:
     systems, k = ranking.get("systems") or {}, ranking.get("k", 10)
     if not systems:
         return ""
@@ -131,7 +138,7 @@ def _ranking(report: Mapping[str, Any]) -> str:
         _plot(plots.ndcg_bars(systems, k), f"NDCG@{k} of each system"),
         _plot(plots.coverage_scatter(systems, k), f"NDCG@{k} against catalogue coverage"),
     ]
-    return _section("Ranking", *parts)
+    return _section(title, *parts)
 
 
 def _ranking_table(systems: Mapping[str, Any], k: int) -> str:
@@ -229,6 +236,7 @@ _SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     _counts,
     _ledger,
     _ranking,
+    _ranking_of_new_users,
     _tasks,
     _training,
     _index,

@@ -2,8 +2,8 @@
 
 If item-based collaborative filtering found the item, the event with the largest neighbour weight; else the event
 with the largest cosine between item vectors. Liked events are preferred; disliked ones never speak for anything.
-Without an event that speaks for anything the reason names a source that listed the item: the request's text, the
-vectors, popularity, else other people.
+A text that was asked for is the reason for what it found. Without an event that speaks for anything the reason names
+a source that listed the item: the vectors, popularity, else other people.
 """
 
 from dataclasses import dataclass
@@ -42,6 +42,8 @@ def explain(
     titles: list[str],
 ) -> Reason:
     """Return the reason for one item."""
+    if user.level == "text" and "profile" in found_by:
+        return Reason(_WITHOUT_HISTORY["profile"], "profile")
     usable = np.flatnonzero(user.liking_S != 0)
     if len(usable) == 0:
         name = next((source for source in _WITHOUT_HISTORY if source in found_by), "popularity")

@@ -50,7 +50,7 @@ class VectorIndex:
 
     @classmethod
     def build(cls, vectors_ID: np.ndarray, settings: IndexSettings) -> "VectorIndex":
-        """Build from unit vectors, float32.
+        """Build from vectors, float32.
 
         Raises:
             RetrievalError: if a vector is not finite (it could never be found) or there is none.
@@ -122,7 +122,7 @@ class VectorIndex:
 
 def measure_recall(index: VectorIndex, vectors_ID: np.ndarray, queries_QD: np.ndarray, k: int = 100) -> float:
     """Return the share of the exact k best items that the index finds, mean over queries."""
-    if index.is_exact:
+    if index.is_exact or len(queries_QD) == 0:
         return 1.0
     shares = []
     for query_D in queries_QD:
@@ -136,6 +136,6 @@ def require_recall(recall: float, kind: str, settings: IndexSettings) -> None:
     """Raise RetrievalError if an index finds less than the recipe's floor."""
     if recall < settings.recall_floor:
         raise RetrievalError(
-            f"the {kind} index finds {recall:.3f} of the exact 100 best, index.recall_floor is "
+            f"the {kind} finds {recall:.3f} of the exact 100 best, index.recall_floor is "
             f"{settings.recall_floor}; raise index.nprobe or index.ef_search, or use index.kind = flat"
         )

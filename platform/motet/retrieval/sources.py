@@ -61,7 +61,7 @@ class VectorAnswer:
 
 @dataclass(frozen=True)
 class VectorSource:
-    """`vectors` or `profile`: an index over a matrix of unit rows."""
+    """`vectors` or `profile`: an index over the rows of a matrix."""
 
     index: VectorIndex
     matrix_ID: np.ndarray

@@ -35,9 +35,3 @@ def gather_rows(rows_RC: Tensor) -> Tensor:
     parts = [torch.zeros_like(padded_RC) for _ in range(workers)]
     dist.all_gather(parts, padded_RC)
     return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)]).cpu()
-
-
-def broadcast_flag(flag: bool, device: torch.device) -> bool:
-    """Return rank 0's flag on every worker."""
-    value = torch.tensor([float(flag and world()[0] == 0)], device=device)
-    return bool(sum_over_workers(value).item() > 0)

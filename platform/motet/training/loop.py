@@ -112,7 +112,7 @@ class Trainer:
         while self.progress.epoch < self.settings.epochs and self.progress.since_best < self.settings.patience:
             start = time.monotonic()
             losses, weights, rows, waited = self._epoch(train(self.progress.epoch))
-            metrics = validate(self.step_module, validation(), self.device)
+            metrics = validate(self.step_module, validation(), self.device, self.recipe.excludes_seen)
             self.progress.epoch += 1
             self.progress.balance = self.balancer.state()
             epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows, waited)
@@ -120,7 +120,7 @@ class Trainer:
             report(epoch)
 
     def _note_best(self, metrics: dict[str, float]) -> bool:
-        name = self.settings.select_by
+        name = self.recipe.selection
         if name not in metrics:
             raise TrainingError(
                 f"train.select_by = {name!r} has no value: validation gave {sorted(metrics)}; "

@@ -40,8 +40,12 @@ class Catalogue(nn.Module):
         return len(self.text_IX)
 
     def vectors(self, model: Recommender, places_C: Tensor) -> Tensor:
-        """Return the item vectors of some places, [C, D], with gradient."""
-        return model.items(places_C + 1, self.text_IX[places_C], self.slots_IL[places_C], self.numbers_IM[places_C])
+        """Return the item vectors of some places, [C, D], with gradient.
+
+        An item without a training event has no id part, neither in training nor after.
+        """
+        ids_C = torch.where(self.counts_I[places_C] > 0, places_C + 1, 0)
+        return model.items(ids_C, self.text_IX[places_C], self.slots_IL[places_C], self.numbers_IM[places_C])
 
 
 class TrainStep(nn.Module):

@@ -1,6 +1,6 @@
 """The validation metrics of one epoch: ranking over the whole catalogue, and the scored tasks.
 
-<retrieval task>.ndcg, .recall   at 10, what the user met in training left out
+<retrieval task>.ndcg, .recall   at 10, what the user met in training left out unless repeats are kept
 <retrieval task>.loss            cross-entropy of the first target over the catalogue
 <task>.auc / .rmse / .loss       on the labels of the targets
 """
@@ -21,8 +21,17 @@ K = 10
 
 
 @torch.no_grad()
-def validate(step: TrainStep, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """Return the metrics over all workers' rows; a metric without rows is left out."""
+def validate(
+    step: TrainStep, batches: Iterable[Batch], device: torch.device, excludes_seen: bool = True
+) -> dict[str, float]:
+    """Return the metrics over all workers' rows; a metric without rows is left out.
+
+    Args:
+        step: model and catalogue.
+        batches: this worker's rows of the validation part.
+        device: where the model is.
+        excludes_seen: whether what the user met in training is left out of the ranking.
+    """
     model = step.model.eval()
     every = torch.arange(len(step.catalogue), device=device)
     catalogue_ID = step.catalogue.vectors(model, every)
@@ -31,7 +40,7 @@ def validate(step: TrainStep, batches: Iterable[Batch], device: torch.device) ->
     for batch in batches:
         batch = batch.to(device)
         user_BD = _last_user(step, batch, catalogue_ID)
-        ranking.append(_ranking_rows(step, user_BD, catalogue_ID, batch))
+        ranking.append(_ranking_rows(step, user_BD, catalogue_ID, batch, excludes_seen))
         pairs.append(_label_rows(step, user_BD, catalogue_ID, batch))
     scored = len(model.scored)
     ranking_R3 = gather_rows(torch.cat(ranking) if ranking else torch.zeros(0, 3))
@@ -57,14 +66,15 @@ def last_output(outputs_BPD: Tensor, valid_BS: Tensor) -> Tensor:
     return torch.where(has_events_B1, outputs_BPD[:, -1], outputs_BPD[:, 0])
 
 
-def _ranking_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch: Batch) -> Tensor:
+def _ranking_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch: Batch, excludes_seen: bool) -> Tensor:
     """Return NDCG, recall and loss per user, [B, 3]."""
     logits_BI = step.model.retrieval_logits(user_BD, catalogue_ID).float()
     targets_BN = batch.targets_BP
     loss_B = -logits_BI.log_softmax(-1).gather(1, targets_BN[:, :1].clamp(min=0)).squeeze(1)
     assert batch.seen_BN is not None
     seen_BI = torch.zeros_like(logits_BI, dtype=torch.bool)
-    seen_BI.scatter_(1, batch.seen_BN.clamp(min=0), batch.seen_BN >= 0)
+    if excludes_seen:
+        seen_BI.scatter_(1, batch.seen_BN.clamp(min=0), batch.seen_BN >= 0)
     top_BK = logits_BI.masked_fill(seen_BI, -torch.inf).topk(min(K, logits_BI.shape[1])).indices
     wanted_BI = torch.zeros_like(seen_BI)
     wanted_BI.scatter_(1, targets_BN.clamp(min=0), targets_BN >= 0)

@@ -14,9 +14,11 @@ from motet.data_settings import Table
 from motet.errors import DataError
 
 
-def _rows(path: Path, columns: tuple[str, ...] = ("a", "b"), batch_rows: int = 2) -> list[tuple]:
+def _rows(
+    path: Path, columns: tuple[str, ...] = ("a", "b"), batch_rows: int = 2, multiline: bool = False
+) -> list[tuple]:
     """All rows as (values..., _row, _problem) in the order of the file."""
-    (split,) = list_splits(Table(path=str(path)))
+    (split,) = list_splits(Table(path=str(path), multiline=multiline))
     *data, (count,) = [batch.to_pylist() for batch in read_split(split, columns, batch_rows)]
     assert (count["_problem"], count["_row"]) == (COUNT, sum(len(batch) for batch in data))
     rows = [(*(row[c] for c in columns), row["_row"], row["_problem"]) for batch in data for row in batch]
@@ -38,8 +40,9 @@ def file(tmp_path: Path) -> Path:
         (b"\xef\xbb\xbfa,b\r\n1,2\r\n", [("1", "2", 0, None)]),
         (b"a,b\r1,2\r3,4", [("1", "2", 0, None), ("3", "4", 1, None)]),
         (b"\n\r\na,b\n1,2\n\n3\n", [("1", "2", 0, None), ("3", None, 1, "row has 1 columns, expected 2")]),
-        (b'"a","b"\n"x, ""y""","1\n2"\n', [('x, "y"', "1\n2", 0, None)]),
-        (b'"a",b,"c\nd"\n1,2,3\n', [("1", "2", 0, None)]),
+        (b'"a","b"\n"x, ""y""","12"\n', [('x, "y"', "12", 0, None)]),
+        (b'\xef\xbb\xbf"a","b"\n"1",2\n', [("1", "2", 0, None)]),
+        (b'a,b\n"1"2"3,""\n', [('12"3', None, 0, None)]),
         (b"a,b,,\n1,2,3,4\n", [("1", "2", 0, None)]),
         (b'a,b\n1,2"3\n', [("1", '2"3', 0, None)]),
         (b"a,b\n1,2\x00\n", [("1", "2\0", 0, None)]),
@@ -100,10 +103,73 @@ def test_a_wanted_column_that_is_there_twice_is_refused(file: Path) -> None:
     assert _rows(file, ("b", "z")) == [("2", None, 0, None)]
 
 
-def test_a_quote_that_is_never_closed_is_refused_by_name(file: Path) -> None:
+def test_an_unclosed_quote_loses_its_own_line_only(file: Path) -> None:
+    file.write_bytes(b'a,b\n1,2\n3,"4\n5,6\n7,8\n9,"0"\n"","""\n')
+    assert _rows(file) == [
+        ("1", "2", 0, None),
+        ('3,"4', None, 1, "quote is not closed"),
+        ("5", "6", 2, None),
+        ("7", "8", 3, None),
+        ("9", "0", 4, None),
+        ('"","""', None, 5, "quote is not closed"),
+    ]
+
+
+def test_a_quote_that_closes_on_a_later_line_costs_these_two(file: Path) -> None:
+    file.write_bytes(b'a,b\n1,2\n3,"x\n5,6\ny",8\n9,12"\n')
+    assert _rows(file) == [
+        ("1", "2", 0, None),
+        ('3,"x', None, 1, "quote is not closed"),
+        ("5", "6", 2, None),
+        ('y",8', None, 3, "quote is not opened"),
+        ("9", '12"', 4, None),  # inches: nothing is open here
+    ]
+
+
+def test_a_closing_quote_after_a_line_with_whole_ones_is_text(file: Path) -> None:
+    file.write_bytes(b'a,b\n"1,2\n"3",4\n5",6\n')
+    assert [row[-1] for row in _rows(file)] == ["quote is not closed", None, None]
+
+
+def test_one_unclosed_quote_in_a_large_file(file: Path) -> None:
+    lines = (9 << 20) // 4
+    file.write_bytes(b'a,b\n1,2\n3,"4\n' + b"5,6\n" * lines)
+    rows = _rows(file, batch_rows=1 << 20)
+    assert len(rows) == lines + 2
+    assert [row for row in rows if row[-1]] == [('3,"4', None, 1, "quote is not closed")]
+
+
+def test_a_line_that_is_longer_than_a_block_is_set_aside(file: Path) -> None:
+    file.write_bytes(b"a,b\n1," + b"x" * (18 << 20) + b"\n3,4\n")
+    long, after = _rows(file)
+    assert (long[0], *long[1:]) == ("1," + "x" * 1998, None, 0, "line is longer than 8 MB")
+    assert after == ("3", "4", 1, None)
+
+
+def test_a_header_with_an_unclosed_quote_is_refused(file: Path) -> None:
+    file.write_bytes(b'a,"b\n1,2\n')
+    with pytest.raises(DataError, match=r"t\.csv: the line of column names cannot be read \(quote is not closed\)"):
+        _rows(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b'"a","b"\n"x, ""y""","1\n2"\n3,4\n', [('x, "y"', "1\n2", 0, None), ("3", "4", 1, None)]),
+        (b'"a",b,"c\nd"\n1,2,3\n', [("1", "2", 0, None)]),
+    ],
+)
+def test_line_breaks_inside_quotes_where_the_recipe_says_so(file: Path, content: bytes, rows: list[tuple]) -> None:
+    file.write_bytes(content)
+    assert _rows(file, multiline=True) == rows
+    table = Table(path=str(file), multiline=True)
+    assert column_names(table)[:2] == ["a", "b"]
+
+
+def test_a_quote_that_is_never_closed_is_refused_by_name_there(file: Path) -> None:
     file.write_bytes(b'a,b\n1,2\n3,"4\n' + b"5,6\n" * (5 << 20))
     with pytest.raises(DataError, match=r"t\.csv: the row after row \d+ does not end within 8 MB \(.*\); close its"):
-        _rows(file, batch_rows=1 << 20)
+        _rows(file, batch_rows=1 << 20, multiline=True)
 
 
 def test_a_character_between_two_reads_is_whole() -> None:
@@ -130,11 +196,11 @@ def test_what_python_writes_comes_back(cells: list[tuple[str, str]], batch_rows:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerows([("a", "b"), *cells])
-        rows = _rows(path, batch_rows=batch_rows)
+        rows = _rows(path, batch_rows=batch_rows, multiline=True)
     assert rows == [(a or None, b or None, place, None) for place, (a, b) in enumerate(cells)]
 
 
-@given(st.binary(max_size=60), st.integers(1, 4))
+@given(st.one_of(st.binary(max_size=60), st.text('a",\r\n', max_size=30).map(str.encode)), st.integers(1, 4))
 def test_random_bytes_never_raise_and_every_row_has_a_place(noise: bytes, batch_rows: int) -> None:
     import tempfile
 
@@ -143,11 +209,11 @@ def test_random_bytes_never_raise_and_every_row_has_a_place(noise: bytes, batch_
         path.write_bytes(b"a,b\n" + noise)
         rows = _rows(path, batch_rows=batch_rows)
     assert [row[2] for row in rows] == list(range(len(rows)))
-    if b'"' not in noise:
-        lines = noise.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        assert len(rows) == sum(bool(line) for line in lines)
-        bad = [row[3] for row in rows]
-        assert bad == [_expected(line) for line in lines if line]
+    lines = [line for line in noise.replace(b"\r", b"\n").split(b"\n") if line]
+    assert len(rows) == len(lines)
+    for line, row in zip(lines, rows, strict=True):
+        if b'"' not in line:
+            assert row[3] == _expected(line)
 
 
 def _expected(line: bytes) -> str | None:

@@ -38,7 +38,6 @@ def test_vocabulary_and_slots_by_hand() -> None:
     assert (genre.offset, genre.vocabulary, genre.fill, genre.slots) == (1, ("b", "a"), 1, 3)
     assert (tag.offset, tag.vocabulary, tag.fill, tag.slots) == (4, ("x", "y"), 4, 3)
     assert spec.slots == 7
-    assert spec.slot_names() == ["padding", "genre=?", "genre=b", "genre=a", "tag=?", "tag=x", "tag=y"]
 
 
 def test_apply_by_hand() -> None:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motet.data.split import TEST, TRAIN, VALIDATION, leave_one_out, split_by_time, time_boundaries
+from motet.data.split import TEST, TRAIN, VALIDATION, leave_one_out, require_parts, split_by_time, time_boundaries
 from motet.data_settings import Split
+from motet.errors import DataError
 
 
 def test_boundaries_by_hand() -> None:
@@ -37,6 +38,26 @@ def test_a_moment_is_on_one_side_as_a_whole() -> None:
     assert split_by_time(moments, boundaries).tolist() == [TRAIN] * 9 + [TEST]
     same = np.array([5] * 10)
     assert split_by_time(same, time_boundaries(same, Split())).tolist() == [TRAIN] * 10
+
+
+@pytest.mark.parametrize(
+    ("moments", "empty", "there"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 9], "test", "2 of 10 events read stand at timestamp 9"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 8, 9], "validation", "2 of 10 events read stand at timestamp 8"),
+        ([5] * 10, "validation", "10 of 10 events read stand at timestamp 5"),
+        ([5], "validation", "1 of 1 events read stand at timestamp 5"),
+    ],
+)
+def test_a_part_without_an_event_is_refused(moments: list[int], empty: str, there: str) -> None:
+    array = np.array(moments)
+    with pytest.raises(DataError, match=rf"data.split: {empty} is empty.*{there} ms; raise data.split.{empty}, or set"):
+        require_parts(array, time_boundaries(array, Split()))
+
+
+def test_three_parts_with_an_event_each_pass() -> None:
+    array = np.arange(10)
+    require_parts(array, time_boundaries(array, Split()))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Text encoders against transformers by hand: mean, first and last token; encoder and decoder."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -137,10 +138,25 @@ def test_the_key_changes_with_everything_that_changes_vectors(encoder_folder: Pa
     keys += [encoder_key(settings.model_copy(update=one)) for one in ({"pooling": "cls"}, {"max_tokens": 9})]
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         content = bytearray((folder / name).read_bytes())
-        content[-1] ^= 1
+        content[len(content) // 2] ^= 1
         (folder / name).write_bytes(content)
         keys.append(encoder_key(settings))
-    assert len(set(keys)) == 6
+    for name in ("merges.txt", "vocab.json", "spiece.model", "special_tokens_map.json", "tokenizer_config.json"):
+        (folder / name).write_text("{}")
+        keys.append(encoder_key(settings))
+    assert len(set(keys)) == 11
+
+
+def test_a_byte_in_the_middle_of_large_weights_counts(encoder_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(encoder_folder, tmp_path / "model"))
+    settings, content = EncoderSettings(model=str(folder)), bytearray(3 << 20)
+    keys = []
+    for value in (0, 1):
+        content[len(content) // 2] = value
+        (folder / "model.safetensors").write_bytes(content)
+        os.utime(folder / "model.safetensors", ns=(value, value))
+        keys.append(encoder_key(settings))
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.parametrize(("config", "dim"), [({"hidden_size": 5}, 5), ({"dim": 6}, 6), ({"n_embd": 7}, 7), ({}, None)])

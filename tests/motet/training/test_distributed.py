@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from motet.storage import read_json
-from motet.training.distributed import broadcast_flag, gather_rows, sum_over_workers, world
+from motet.training.distributed import gather_rows, sum_over_workers, world
 from motet.training.loop import Epoch
 from tests.builders import Tiny
 
@@ -22,7 +22,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from motet.storage import write_json
-from motet.training.distributed import broadcast_flag, gather_rows, sum_over_workers
+from motet.training.distributed import gather_rows, sum_over_workers
 from tests.builders import Tiny
 from tests.motet.training.test_distributed import epochs_of
 
@@ -33,7 +33,6 @@ mine = torch.arange(3.0 * (rank + 1)).reshape(-1, 3) + 10 * rank
 said = {
     "sum": sum_over_workers(torch.tensor([1.0, rank])).tolist(),
     "rows": gather_rows(mine[: len(mine) - (rank == 0)]).tolist(),
-    "flags": [broadcast_flag(rank == 0, torch.device("cpu")), broadcast_flag(rank == 1, torch.device("cpu"))],
 }
 trainer, epochs = epochs_of(Path(encoder), balance, rank, 2, rows)
 said["epochs"] = [{**epoch.metrics(), "seconds": 0, "waited": 0} for epoch in epochs]
@@ -86,7 +85,6 @@ def test_two_workers_reach_the_parameters_of_one(encoder_folder: Path, tmp_path:
     # Rows 0 of worker 0 (its only one is left out) and both of worker 1.
     assert said[0]["sum"] == said[1]["sum"] == [2.0, 1.0]
     assert said[0]["rows"] == said[1]["rows"] == [[10.0, 11.0, 12.0], [13.0, 14.0, 15.0]]
-    assert said[0]["flags"] == said[1]["flags"] == [True, False]
     models = [load_file(tmp_path / f"model-{rank}.safetensors") for rank in (0, 1)]
     expected = alone.step_module.model.state_dict()
     for name, value in models[0].items():
@@ -106,4 +104,3 @@ def test_one_process_is_the_identity() -> None:
     assert world() == (0, 1)
     assert sum_over_workers(values) is values
     assert gather_rows(values) is values
-    assert [broadcast_flag(flag, torch.device("cpu")) for flag in (True, False)] == [True, False]

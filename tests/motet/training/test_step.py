@@ -92,3 +92,19 @@ def test_the_catalogue_of_a_recipe_without_numbers_has_one_zero_column(tiny: Tin
     inputs = tiny.inputs
     bare = ItemInputs(inputs.text_IX, inputs.slots_IL, inputs.numbers_IM[:, :0], inputs.log_count_I)
     assert Catalogue(bare, torch.ones(ITEMS)).numbers_IM.tolist() == [[0.0]] * ITEMS
+
+
+def test_an_item_without_a_training_event_has_no_id_part_and_gets_none(tiny: Tiny) -> None:
+    """Its vector does not depend on its row of the id table, which gets no gradient."""
+    step = tiny.trainer().step_module.eval()
+    step.catalogue.counts_I[0] = 0
+    before = step.catalogue.vectors(step.model, torch.arange(2)).detach()
+    with torch.no_grad():
+        step.model.items.ids.weight[1:3] += torch.arange(step.model.items.ids.weight.shape[1])
+    after = step.catalogue.vectors(step.model, torch.arange(2))
+    torch.testing.assert_close(after[0], before[0])
+    assert not torch.allclose(after[1], before[1])
+    (after**2).sum().backward()
+    gradient = step.model.items.ids.weight.grad
+    assert gradient is not None
+    assert not gradient[1].any()
