@@ -224,7 +224,7 @@ class Retriever:
     def allowed(self, user: UserState, query: Query) -> np.ndarray:
         """Return which items may be shown, bool [I]."""
         surface = find_surface(self.recipe, query.surface)
-        fixed = {n: (v,) if isinstance(v, str) else tuple(v) for n, v in self.recipe.surfaces[surface].filters.items()}
+        fixed = self.recipe.surfaces[surface].fixed_filters()
         excludes = self.recipe.excludes_seen if query.exclude_seen is None else query.exclude_seen
         seen = user.items_S if excludes else np.zeros(0, np.int64)
         allowed_I = self.items.allowed(query.filters, seen)

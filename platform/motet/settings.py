@@ -3,7 +3,7 @@
 All are frozen and refuse unknown keys. Defaults are those of a small recommender on one machine.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -149,10 +149,7 @@ class RankingSettings(Section):
     """Strength of maximal marginal relevance; 0 orders by value alone."""
 
 
-if TYPE_CHECKING:
-    Number = Any
-else:
-    Number = Annotated[float, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
 AttributeFilter = Annotated[
     str | tuple[Number, Number] | tuple[str, ...],
     Field(
