@@ -31,7 +31,7 @@ from motet.evaluation.task_metrics import binary_metrics, regression_metrics, re
 from motet.recipe import Recipe
 from motet.storage import read_json
 
-CODE = ("platform/motet/evaluation", "platform/motet/recommend.py", "jobs/evaluate.py")
+CODE = ("platform/motet/evaluation", "platform/motet/recommend", "jobs/evaluate.py")
 _LISTS_FOR_DIVERSITY = 2_000
 
 

@@ -31,7 +31,7 @@ from motet.storage import read_json, write_file_atomic, write_json
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
 CODE = (
-    "platform/motet/retrieval", "platform/motet/ranking", "platform/motet/recommend.py", "platform/motet/people.py",
+    "platform/motet/retrieval", "platform/motet/ranking", "platform/motet/recommend", "platform/motet/people.py",
     "platform/motet/evaluation/fitting.py", "platform/motet/evaluation/held_out.py", "jobs/index.py",
     "jobs/collaborative.py",
     "jobs/asking.py", "jobs/histories.py",

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -90,44 +90,70 @@ def read_csv_rows(
     source = _Utf8(stream) if multiline else _Lines(stream, separator, len(header[0]))
     names = [name if name not in header[0][:place] else f"{name}\0{place}" for place, name in enumerate(header[0])]
     skipped = header[1] + 1
-    invalid: dict[int, tuple[str, str]] = {}
-
-    def keep_invalid(row: Any) -> str:
-        problem = f"row has {row.actual_columns} columns, expected {row.expected_columns}"
-        text = row.text
-        if isinstance(source, _Lines) and text == source.stand_in and source.set_aside:
-            text, problem = source.set_aside.popleft()
-        invalid[row.number - 1 - skipped] = (text[:_RAW_CHARS].replace(_BAD, "\ufffd"), problem)
-        return "skip"
-
-    present = [name for name in columns if name in names]
+    refused = _Refused(source, skipped)
     next_row = 0
     try:
-        reader = pacsv.open_csv(
-            source,
-            pacsv.ReadOptions(
-                use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows_after_names=skipped
-            ),
-            pacsv.ParseOptions(delimiter=separator, invalid_row_handler=keep_invalid, newlines_in_values=multiline),
-            pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=present),
-        )
-        for batch in reader:
+        for batch in _open(source, names, skipped, separator, columns, multiline, refused.keep):
             rows: list[int] = []
             while len(rows) < batch.num_rows:
-                if next_row not in invalid:
+                if next_row not in refused.rows:
                     rows.append(next_row)
                 next_row += 1
             yield *_texts(pa.Table.from_batches([batch]), columns), rows
-            yield from _refused(invalid, next_row, columns)
+            yield from _refused(refused.rows, next_row, columns)
     except pa.ArrowInvalid as error:
         raise DataError(
             f"{path}: the row after row {next_row} does not end within {_BLOCK_BYTES >> 20} MB "
             f"({str(error).splitlines()[0]}); close its quotes"
         ) from error
-    next_row += len(invalid)
-    yield from _refused(invalid, None, columns)
+    next_row += len(refused.rows)
+    yield from _refused(refused.rows, None, columns)
     if isinstance(source, _Lines) and next_row != source.lines - 1:
         raise DataError(f"{path}: {source.lines - 1} lines gave {next_row} rows; write the file again as parquet")
+
+
+class _Refused:
+    """The rows that pyarrow or the line check refused: text and problem by place.
+
+    Args:
+        source: the stream that pyarrow reads.
+        skipped: lines before the first row.
+    """
+
+    def __init__(self, source: "_Utf8 | _Lines", skipped: int) -> None:
+        self.source, self.skipped = source, skipped
+        self.rows: dict[int, tuple[str, str]] = {}
+
+    def keep(self, row: Any) -> str:
+        """Note a row of the wrong width, or the line that it stands in for, and go on."""
+        problem = f"row has {row.actual_columns} columns, expected {row.expected_columns}"
+        text = row.text
+        if isinstance(self.source, _Lines) and text == self.source.stand_in and self.source.set_aside:
+            text, problem = self.source.set_aside.popleft()
+        self.rows[row.number - 1 - self.skipped] = (text[:_RAW_CHARS].replace(_BAD, "\ufffd"), problem)
+        return "skip"
+
+
+def _open(
+    source: "_Utf8 | _Lines",
+    names: list[str],
+    skipped: int,
+    separator: str,
+    columns: tuple[str, ...],
+    multiline: bool,
+    keep_invalid: Callable[[Any], str],
+) -> Iterator[pa.RecordBatch]:
+    """Let pyarrow read text columns."""
+    present = [name for name in columns if name in names]
+    reader: Iterator[pa.RecordBatch] = pacsv.open_csv(
+        source,
+        pacsv.ReadOptions(
+            use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows_after_names=skipped
+        ),
+        pacsv.ParseOptions(delimiter=separator, invalid_row_handler=keep_invalid, newlines_in_values=multiline),
+        pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=present),
+    )
+    return reader
 
 
 def _refused(

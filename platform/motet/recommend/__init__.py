@@ -1,0 +1,36 @@
+"""The three steps of a recommendation, as the offline evaluation AND the Serve graph call them.
+
+    query -> Embedder   who is asking: history, profile, user vector
+          -> Retriever  which items: sources, filters, fusion
+          -> Reranker   in which order and why: task scores, calibration, value, diversity, reasons
+
+Each step loads its part of a bundle's folder and can stand in a process of its own.
+"""
+
+from pathlib import Path
+
+from motet.recommend.embedder import Embedder
+from motet.recommend.query import Item, Query, find_surface, read_recipe
+from motet.recommend.reranker import Reranker
+from motet.recommend.retriever import Retriever
+from motet.retrieval.state import UserState
+
+__all__ = ["Embedder", "Item", "Query", "Recommender", "Reranker", "Retriever", "find_surface", "read_recipe"]
+
+
+class Recommender:
+    """The three steps in one process.
+
+    Args:
+        folder: a bundle.
+        threads: torch threads; None leaves them.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self.embedder, self.retriever = Embedder(folder, threads), Retriever(folder)
+        self.reranker = Reranker(folder, threads)
+
+    def recommend(self, query: Query) -> tuple[UserState, list[Item]]:
+        """Answer one query."""
+        user = self.embedder.run([query])[0]
+        return user, self.reranker.run(user, self.retriever.run(user, query), query)

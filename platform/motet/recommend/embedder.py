@@ -1,0 +1,126 @@
+"""Embedder: who is asking. Queries to user states, by the user tower and the language model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from motet.data.histories import profile_vector, profile_weights
+from motet.encoders.text import TextEncoder, encoder_key
+from motet.errors import EncoderError, RequestError
+from motet.model.io import load_model
+from motet.people import UNKNOWN, People, Person
+from motet.recommend.query import Query, read_recipe
+from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.state import Level, UserState
+from motet.storage import read_json
+from motet.training.validation import last_output
+
+
+class Embedder:
+    """Turns queries into user states.
+
+    Args:
+        folder: a bundle.
+        threads: torch threads of this process; None leaves them.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.folder, self.recipe = folder, read_recipe(folder)
+        self.items = ItemTable.load(folder)
+        self.people = People.load(folder)
+        self.model, _ = load_model(folder)
+        self.catalogue_ID = torch.from_numpy(self.items.vectors_ID)
+        self.threads = threads
+        self._encoder: TextEncoder | None = None
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The language model, loaded at the first text.
+
+        Raises:
+            EncoderError: if its folder is not that of the release, whose vectors it would not fit.
+        """
+        if self._encoder is None:
+            key = read_json(self.folder / "encoder.json")["key"]
+            if encoder_key(self.recipe.encoder) != key:
+                raise EncoderError(
+                    f"encoder.model = {self.recipe.encoder.model!r} is not the model of this release (key {key}); "
+                    "restore that folder or run the pipeline again"
+                )
+            self._encoder = TextEncoder(self.recipe.encoder, self.threads)
+        return self._encoder
+
+    def require_encoder(self) -> None:
+        """Load the language model now."""
+        assert self.encoder is not None
+
+    def run(self, queries: Sequence[Query]) -> list[UserState]:
+        """Return one state per query."""
+        return self.states([self.person(query) for query in queries])
+
+    def person(self, query: Query) -> Person:
+        """Return who asks: what is stored of the user, with the query's history and text put in its place.
+
+        Raises:
+            RequestError: if nothing of the given history is in the catalogue.
+        """
+        person = self.people.find(query.user)
+        if query.history is not None:
+            places_S = self.items.places(list(query.history))
+            if len(query.history) and not len(places_S):
+                raise RequestError("history: none of these items is in the catalogue")
+            level: Level = "history" if len(places_S) else "popular"
+            person = person.with_history(places_S, level)
+        if query.text:
+            person = person.with_text(self.people.whitening.apply(self.encoder.encode([query.text]))[0])
+        return person
+
+    def states(self, people: Sequence[Person]) -> list[UserState]:
+        """Run the user tower over people, in batches of 256."""
+        done: list[UserState] = []
+        for start in range(0, len(people), 256):
+            batch = people[start : start + 256]
+            raw_BD = self._tower(batch)
+            done += [self._state(person, raw_D) for person, raw_D in zip(batch, raw_BD, strict=True)]
+        return done
+
+    @torch.inference_mode()
+    def _tower(self, people: Sequence[Person]) -> np.ndarray:
+        length = self.recipe.model.history
+        inputs = self.people.inputs(people, length)
+        users = self.model.users
+        prefix_BD = users.prefix(*(torch.from_numpy(inputs[name]) for name in ("text", "slots", "numbers")))
+        valid_BS = torch.from_numpy(inputs["valid"])
+        events_BSD = self.catalogue_ID[torch.from_numpy(inputs["items"])]
+        outputs_BPD = users(prefix_BD, events_BSD, torch.from_numpy(inputs["liking"]), valid_BS)
+        return np.asarray(last_output(outputs_BPD, valid_BS).numpy())
+
+    def _state(self, person: Person, raw_D: np.ndarray) -> UserState:
+        unit_D = raw_D / max(float(np.linalg.norm(raw_D)), 1e-12)
+        return UserState(
+            vector_D=unit_D.astype(np.float32),
+            content_W=self.content(person),
+            items_S=person.items_S,
+            liking_S=person.liking_S,
+            level=person.level,
+            raw_D=raw_D,
+        )
+
+    def content(self, person: Person) -> np.ndarray:
+        """Return the query over item contents: the request's text if given, else the profile of the history."""
+        width, text_dim = self.items.content_IW.shape[1], self.people.text_dim
+        content_W = np.zeros(width, np.float32)
+        if person.level == "text":
+            content_W[:text_dim] = person.query_X
+        elif len(person.profile_W):
+            content_W = person.profile_W
+        elif len(person.items_S):
+            liked_S = np.where(person.liking_S == UNKNOWN, np.nan, person.liking_S)
+            weights_S = profile_weights(person.timestamps_S, liked_S, self.recipe.data.profile)
+            content_W = profile_vector(weights_S, self.items.content_IW[person.items_S])
+        norm = float(np.linalg.norm(content_W))
+        return content_W / norm if norm > 0 else content_W

@@ -1,0 +1,67 @@
+"""What is asked, what is answered, and by which recipe."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from motet.errors import DataError, RequestError
+from motet.ranking.reasons import Reason
+from motet.recipe import Recipe
+from motet.storage import read_json
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request for recommendations."""
+
+    user: str | None = None
+    history: tuple[str, ...] | None = None
+    text: str | None = None
+    surface: str | None = None
+    k: int = 10
+    exclude_seen: bool | None = None
+    """Leave out what the user has met; None does as the recipe: unless repeats are kept."""
+    filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recommended item."""
+
+    item: str
+    title: str
+    value: float
+    scores: dict[str, float]
+    sources: list[str]
+    reason: Reason
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Return the recipe of a bundle.
+
+    Raises:
+        DataError: if this version of Motet does not know its settings.
+    """
+    path = folder / "recipe.json"
+    try:
+        return Recipe.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path}: {where}: {first['msg']}; another version of Motet wrote it: use that one, or publish anew"
+        ) from error
+
+
+def find_surface(recipe: Recipe, name: str | None) -> str:
+    """Return the surface's name; the first of the recipe if none is given.
+
+    Raises:
+        RequestError: if the recipe has no such surface.
+    """
+    if name is None:
+        return next(iter(recipe.surfaces))
+    if name not in recipe.surfaces:
+        raise RequestError(f"surface: unknown; this release has {sorted(recipe.surfaces)}")
+    return name

@@ -1,0 +1,99 @@
+"""Reranker: in which order, and why. Task scores, calibration, value, diversity, reasons."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from motet.model.io import load_model
+from motet.ranking.calibration import Calibrator, sigmoid
+from motet.ranking.diversity import select
+from motet.ranking.reasons import explain
+from motet.ranking.value import values
+from motet.recommend.query import Item, Query, find_surface, read_recipe
+from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.library import load_sources
+from motet.retrieval.sources import NeighbourSource, Source
+from motet.retrieval.state import Candidates, UserState
+from motet.storage import read_json
+
+
+class Reranker:
+    """Orders candidates by the value of their task scores and says why."""
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.recipe = read_recipe(folder)
+        self.items = ItemTable.load(folder)
+        self.model, self.card = load_model(folder)
+        path = folder / "calibrators.json"
+        stored: dict[str, Any] = read_json(path) if path.exists() else {}
+        self.calibrators = {name: Calibrator.from_dict(one) for name, one in stored.items()}
+        sources: dict[str, Source] = load_sources(folder, self.recipe, self.items, only=("item_knn",))
+        knn = sources.get("item_knn")
+        self.item_knn = knn if isinstance(knn, NeighbourSource) else None
+
+    @torch.inference_mode()
+    def raw_scores(self, user_ND: np.ndarray, places_N: np.ndarray) -> np.ndarray:
+        """Return the heads' raw scores of pairs, float32 [N, T]."""
+        if not self.model.scored:
+            return np.zeros((len(places_N), 0), np.float32)
+        items_ND = torch.from_numpy(self.items.vectors_ID[places_N])
+        log_count_N = torch.from_numpy(self.items.log_count_I[places_N])
+        users_ND = torch.from_numpy(np.array(user_ND, np.float32, order="C"))
+        return np.asarray(self.model.task_scores(users_ND, items_ND, log_count_N).numpy())
+
+    def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:
+        """Return calibrated scores by task, [C] each."""
+        count = len(candidates.places_C)
+        raw_CT = self.raw_scores(np.broadcast_to(user.raw_D, (count, len(user.raw_D))), candidates.places_C)
+        scores = {self.recipe.retrieval_task.name: np.exp(candidates.fused_C)}
+        for column, name in enumerate(self.model.scored):
+            scores[name] = self.calibrated(name, raw_CT[:, column])
+        return scores
+
+    def calibrated(self, task: str, raw_N: np.ndarray) -> np.ndarray:
+        """Return calibrated scores of one task."""
+        if task in self.calibrators:
+            return self.calibrators[task].apply(raw_N)
+        if task in self.card.scales:
+            return np.asarray(raw_N * self.card.scales[task].std + self.card.scales[task].mean, np.float32)
+        return sigmoid(raw_N)
+
+    def order(
+        self, user: UserState, candidates: Candidates, query: Query
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Return (rows in the order to show, values [C], scores by task)."""
+        scores = self.task_scores(user, candidates)
+        surface = self.recipe.surfaces[find_surface(self.recipe, query.surface)]
+        values_C = values(scores, surface.weights)
+        unit_CD = self.items.unit_ID[candidates.places_C]
+        return select(values_C, unit_CD, query.k, self.recipe.ranking.diversity), values_C, scores
+
+    def run(self, user: UserState, candidates: Candidates, query: Query) -> list[Item]:
+        """Return the k best items with scores, value, sources and reason."""
+        rows, values_C, scores = self.order(user, candidates, query)
+        return [self._item(int(row), user, candidates, values_C, scores) for row in rows]
+
+    def _item(
+        self,
+        row: int,
+        user: UserState,
+        candidates: Candidates,
+        values_C: np.ndarray,
+        scores: dict[str, np.ndarray],
+    ) -> Item:
+        place = int(candidates.places_C[row])
+        found_by = candidates.found_by(row)
+        reason = explain(place, found_by, user, self.items.unit_ID, self.item_knn, self.items.ids, self.items.titles)
+        rounded = {name: round(float(score[row]), 6) for name, score in scores.items()}
+        return Item(
+            self.items.ids[place],
+            self.items.titles[place],
+            round(float(values_C[row]), 6),
+            rounded,
+            found_by,
+            reason,
+        )

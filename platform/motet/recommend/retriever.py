@@ -1,0 +1,102 @@
+"""Retriever: which items. Sources, filters, fusion; items near an item."""
+
+from pathlib import Path
+
+import numpy as np
+
+from motet.errors import RequestError
+from motet.recommend.query import Query, find_surface, read_recipe
+from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.fusion import Fusion, log_softmax
+from motet.retrieval.library import load_sources
+from motet.retrieval.state import Candidates, UserState
+from motet.storage import read_json
+
+_TEXT_SHARPNESS = 20.0
+
+
+class Retriever:
+    """Finds candidates for user states."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recipe = read_recipe(folder)
+        self.items = ItemTable.load(folder)
+        self.sources = load_sources(folder, self.recipe, self.items)
+        path = folder / "fusion.json"
+        self.fusion = Fusion.from_dict(read_json(path)) if path.exists() else None
+
+    def run(self, user: UserState, query: Query) -> Candidates:
+        """Return the fused candidates of one user, best first: at most `retrieval.candidates`, or k if that is more.
+
+        A request with a text is answered by the contents of the items alone, if `profile` is among the sources.
+
+        Raises:
+            RequestError: for a surface or filter that the release does not have.
+        """
+        places_C, scores_CS, ranks_CS = self.collect(user, self.allowed(user, query), query.k)
+        if user.level == "text" and "profile" in self.sources:
+            column = list(self.sources).index("profile")
+            listed = ~np.isnan(ranks_CS[:, column])
+            places_C, scores_CS, ranks_CS = places_C[listed], scores_CS[listed], ranks_CS[listed]
+            fused_C = log_softmax(_TEXT_SHARPNESS * scores_CS[:, column])
+        else:
+            assert self.fusion is not None
+            fused_C = self.fusion.log_probabilities(scores_CS, ranks_CS)
+        listed_CS = np.where(np.isnan(ranks_CS), np.nan, scores_CS)
+        best = np.lexsort((places_C, -fused_C))[: max(self.recipe.retrieval.candidates, query.k)]
+        return Candidates(places_C, fused_C, listed_CS, tuple(self.sources)).take(best)
+
+    def allowed(self, user: UserState, query: Query) -> np.ndarray:
+        """Return which items may be shown, bool [I]."""
+        surface = find_surface(self.recipe, query.surface)
+        fixed = self.recipe.surfaces[surface].fixed_filters()
+        excludes = self.recipe.excludes_seen if query.exclude_seen is None else query.exclude_seen
+        seen = user.items_S if excludes else np.zeros(0, np.int64)
+        allowed_I = self.items.allowed(query.filters, seen)
+        return allowed_I & self.items.allowed(fixed, np.zeros(0, np.int64)) if fixed else allowed_I
+
+    def collect(
+        self, user: UserState, allowed_I: np.ndarray, least: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the union of the lists: places [C], scores [C, S] (0: none), ranks [C, S] (NaN: not listed).
+
+        Args:
+            user: who asks.
+            allowed_I: the items that may be shown.
+            least: length of each list, if that is more than `retrieval.candidates`.
+        """
+        answers = [source.ask(user) for source in self.sources.values()]
+        length = max(self.recipe.retrieval.candidates, least)
+        lists = [answer.best(length, allowed_I)[0] if answer else _nothing() for answer in answers]
+        places_C = np.unique(np.concatenate(lists))
+        scores_CS = np.zeros((len(places_C), len(answers)), np.float64)
+        ranks_CS = np.full((len(places_C), len(answers)), np.nan)
+        for column, (answer, listed) in enumerate(zip(answers, lists, strict=True)):
+            if answer is not None:
+                scores_CS[:, column] = answer.of(places_C)
+                ranks_CS[np.searchsorted(places_C, listed), column] = np.arange(len(listed))
+        return places_C, scores_CS, ranks_CS
+
+    def similar(self, item: str, k: int) -> list[tuple[str, str, float]]:
+        """Return (id, title, cosine) of the k items nearest to one by the item tower.
+
+        Raises:
+            RequestError: if the item is not in the catalogue.
+        """
+        if item not in self.items.place_of:
+            raise RequestError("item: not in the catalogue of this release")
+        place = self.items.place_of[item]
+        allowed_I = np.ones(len(self.items), bool)
+        allowed_I[place] = False
+        unit_ID = self.items.unit_ID
+        source = self.sources.get("vectors")
+        if source is None:
+            order = np.argsort(-(unit_ID @ unit_ID[place]), kind="stable")
+            found = order[order != place][:k]
+        else:
+            found = source.index.search(unit_ID[place], k, allowed_I)[0]  # type: ignore[attr-defined]
+        return [(self.items.ids[p], self.items.titles[p], float(unit_ID[p] @ unit_ID[place])) for p in found]
+
+
+def _nothing() -> np.ndarray:
+    return np.zeros(0, np.int64)
