@@ -62,8 +62,8 @@ def head():
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
     command += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}"]
     command += ["--object-store-memory=300000000", "--disable-usage-stats"]
-    log = (folder / "head.log").open("w")
-    process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{dashboard}"
     wait_for(lambda: status_of(f"{address}/api/version", token.read_text()) == 200, 90)
     yield address, env
@@ -72,6 +72,7 @@ def head():
         process.wait(30)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -81,6 +82,7 @@ def status_of(url, token=None):
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as response:
             return response.status
     except urllib.error.HTTPError as error:
+        error.close()
         return error.code
     except OSError:
         return None

@@ -36,7 +36,8 @@ def call(address, path, body=None, raw=None, method=None):
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
-        content = error.read().decode()
+        with error:
+            content = error.read().decode()
         return error.code, json.loads(content) if content.startswith("{") else content
 
 
