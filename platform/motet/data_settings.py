@@ -76,7 +76,7 @@ class Entity(Table):
     text: tuple[str, ...] = ()
     """Columns that are joined as `column: value` for the language model."""
     categories: tuple[str, ...] = ()
-    """Columns of categories; a list, or text split at `multi_separator`, holds several."""
+    """Columns of categories; a list, or text that `multi` has a separator for, holds several."""
     numbers: tuple[str, ...] = ()
     """Columns of numbers."""
     multi: dict[str, str] = {}

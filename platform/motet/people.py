@@ -17,8 +17,7 @@ from motet.encoders.whitening import Whitening
 from motet.model.items import pad_slots
 from motet.retrieval.state import Level
 from motet.storage import read_json
-
-UNKNOWN = 2
+from motet.training.windows import LIKING_UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Person:
 
     def with_history(self, places_S: np.ndarray, level: Level, liking_S: np.ndarray | None = None) -> "Person":
         """Return this person with another history; events count as of the same moment and of unknown liking."""
-        unknown_S = np.full(len(places_S), UNKNOWN, np.int8) if liking_S is None else liking_S
+        unknown_S = np.full(len(places_S), LIKING_UNKNOWN, np.int8) if liking_S is None else liking_S
         moments_S = np.zeros(len(places_S), np.int64)
         return replace(
             self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none()
@@ -114,7 +113,7 @@ class People:
         count = len(people)
         items_BS, liking_BS = (
             np.zeros((count, history), np.int64),
-            np.full((count, history), UNKNOWN, np.int64),
+            np.full((count, history), LIKING_UNKNOWN, np.int64),
         )
         valid_BS = np.zeros((count, history), bool)
         for row, person in enumerate(people):

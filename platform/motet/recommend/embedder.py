@@ -10,12 +10,13 @@ from motet.data.histories import profile_vector, profile_weights
 from motet.encoders.text import TextEncoder, encoder_key
 from motet.errors import EncoderError, RequestError
 from motet.model.io import load_model
-from motet.people import UNKNOWN, People, Person
+from motet.people import People, Person
 from motet.recommend.query import Query, read_recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import Level, UserState
 from motet.storage import read_json
 from motet.training.validation import last_output
+from motet.training.windows import LIKING_UNKNOWN
 
 
 class Embedder:
@@ -119,7 +120,7 @@ class Embedder:
         elif len(person.profile_W):
             content_W = person.profile_W
         elif len(person.items_S):
-            liked_S = np.where(person.liking_S == UNKNOWN, np.nan, person.liking_S)
+            liked_S = np.where(person.liking_S == LIKING_UNKNOWN, np.nan, person.liking_S)
             weights_S = profile_weights(person.timestamps_S, liked_S, self.recipe.data.profile)
             content_W = profile_vector(weights_S, self.items.content_IW[person.items_S])
         norm = float(np.linalg.norm(content_W))
