@@ -1,6 +1,6 @@
 """Held-out users on Ray's workers: which they are, their rows, and the three steps loaded once per process."""
 
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ import ray
 from jobs.tables import over_files
 from motet.data.hashing import mix, text_hash
 from motet.data.parquet import read_parquet
+from motet.storage import read_json
 
 _USERS_PER_TASK = 500
 
 
-def held_out_users(prepared: Path, part: int, most: int, seed: int) -> ray.data.Dataset:
+def held_out_users(histories: Path, part: int, most: int, seed: int) -> ray.data.Dataset:
     """Return rows {file, users}, one per task, of the users with events in a part.
 
     Above `most` users it is a seeded sample: those of lowest hash, whatever shard they are in.
     """
-    files = sorted((prepared / "histories").glob("*.parquet"))
+    files = sorted(histories.glob("*.parquet"))
     found = list(over_files(files, partial(_users_in, part=part, most=most, seed=seed)))
     order_N = np.concatenate([np.frombuffer(row["order"], np.uint64) for row in found])
     limit = np.sort(order_N)[most - 1] if len(order_N) > most else None
@@ -47,17 +48,27 @@ def _users_in(table: pa.Table, part: int, most: int, seed: int) -> pa.Table:
     return pa.table({"users": [users.take(pa.array(first)).to_pylist()], "order": [order_N[first].tobytes()]})
 
 
-@cache
-def load_recommender(folder: str) -> Any:
+def asked_at(prepared: Path, part: int) -> int | None:
+    """Return the moment at which users of a part ask: its beginning under a split by time, else their own."""
+    boundaries = read_json(prepared / "features.json")["boundaries"]
+    return int(boundaries[part - 1]) if boundaries else None
+
+
+@lru_cache(maxsize=2)
+def load_recommender(folder: str, fitted: str | None = None) -> Any:
     """Load the three steps once per worker process, on one torch thread."""
     from motet.recommend import Recommender
 
-    return Recommender(Path(folder), threads=1)
+    return Recommender(Path(folder), threads=1, fitted=Path(fitted) if fitted else None)
 
 
-def held_out_rows(file: str, users: list[str], part: int, liked: str | None) -> list[Any]:
+def held_out_rows(
+    file: str, users: list[str], part: int, liked: str | None, known: str = "parts", asked_ms: int | None = None,
+    least: int = 0,
+) -> list[Any]:  # fmt: skip
     """Return the held-out rows of some users of one shard."""
     from motet.evaluation.held_out import held_out
 
     table = read_parquet(Path(file))
-    return held_out(table.filter(pc.is_in(table.column("user"), value_set=pa.array(users))), part, liked)
+    table = table.filter(pc.is_in(table.column("user"), value_set=pa.array(users)))
+    return held_out(table, part, liked, known, asked_ms, least)

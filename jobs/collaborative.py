@@ -1,78 +1,205 @@
-"""Collaborative filtering over the histories (Ray Data): who met what, which items go together, what is popular."""
+"""Collaborative filtering over histories (Ray Data): who met what, what goes together, what is popular when.
 
+Histories are read from a folder of shards; `before` says which parts count, so the same code fits the sources as of
+validation, as of the test, and as of any past moment (see `jobs/moments.py`).
+"""
+
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
+import scipy.sparse as sp
+from safetensors.numpy import save_file
 
 from jobs.histories import flat
 from jobs.tables import NumberKey, by_shard, over_files
+from motet.data.histories import DAY_MS
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.recipe import Recipe
+from motet.retrieval import factors, linear
 from motet.retrieval.pairs import neighbours, pair_counts
-from motet.retrieval.sources import popularity_scores
-from motet.storage import fingerprint
+from motet.retrieval.trends import Trends, bin_length, count_bins
+from motet.storage import fingerprint, write_file_atomic
+from motet.training.windows import LIKING_UNKNOWN, liking_of
 
 _ITEMS_PER_SHARD = 100_000
 
 
-def write_sources(folder: Path, recipe: Recipe, prepared: Path, before: int) -> None:
-    """Write met.parquet, neighbours.parquet and popularity.parquet from the events of the parts before one."""
-    files = sorted((prepared / "histories").glob("*.parquet"))
+@dataclass(frozen=True)
+class Past:
+    """The events that sources are fitted on.
+
+    Attributes:
+        folder: shards of histories.
+        users: shards of users, of the same names.
+        before: events of the parts before this one count.
+        span: first and latest moment of the whole log, which fixes the bins of the trends.
+    """
+
+    folder: Path
+    users: Path
+    before: int
+    span: tuple[int, int]
+
+    @property
+    def files(self) -> list[Path]:
+        """The shards."""
+        return sorted(self.folder.glob("*.parquet"))
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of a shard that count, user by user: places, moments and liking."""
+
+    users: list[str]
+    items: list[np.ndarray]
+    moments: list[np.ndarray]
+    liking: list[np.ndarray]
+
+    @classmethod
+    def of(cls, table: pa.Table, before: int, liked: str | None) -> "Events":
+        """Read a shard."""
+        lengths_U = pc.list_value_length(table.column("items")).to_numpy()
+        kept_N = flat(table, "parts") < before
+        owner_N = np.repeat(np.arange(table.num_rows), lengths_U)[kept_N]
+        ends = np.cumsum(np.bincount(owner_N, minlength=table.num_rows))[:-1]
+        liking_N = (
+            liking_of(flat(table, liked).astype(np.float32))[kept_N] if liked else
+            np.full(len(owner_N), LIKING_UNKNOWN, np.int8)
+        )  # fmt: skip
+        columns = (flat(table, "items")[kept_N].astype(np.int64), flat(table, "timestamps")[kept_N], liking_N)
+        items, moments, liking = (np.split(values, ends) if table.num_rows else [] for values in columns)
+        return cls(table.column("user").to_pylist(), items, moments, liking)
+
+
+def write_sources(folder: Path, recipe: Recipe, past: Past) -> None:
+    """Write what the recipe's sources read: trends always, met, segments, neighbours, ease, als where needed."""
     items = read_parquet(folder / "items.parquet", ["item"]).num_rows
-    users_I, latest = np.zeros(items, np.int64), 0
-    for row in over_files(files, partial(_met, items=items, before=before, folder=str(folder / "met"))):
-        users_I += np.frombuffer(row["users"], np.int64)
-        latest = max(latest, int(row["latest"]))
-    merge_parquet(folder / "met", folder / "met.parquet")
-    half_life = recipe.retrieval.popularity_half_life_days
-    score_I = np.zeros(items)
-    for row in over_files(files, partial(_popularity, items=items, before=before, half_life=half_life, latest=latest)):
-        score_I += np.frombuffer(row["score"], np.float64)
-    write_parquet(folder / "popularity.parquet", pa.table({"score": score_I}))
-    _write_neighbours(folder, recipe, files, users_I, before)
+    names = recipe.retrieval.names
+    if "ease" in names:
+        linear.require_small(items, recipe.retrieval.ease_limit)
+    if "als" in names:
+        factors.require_small(items, recipe.retrieval.als_factors, recipe.retrieval.als_limit)
+    work = partial(_crowd, recipe=recipe, past=past, items=items, folder=str(folder))
+    rows = over_files(past.files, work)
+    users_I = sum((np.frombuffer(row["users"], np.int64) for row in rows), np.zeros(items, np.int64))
+    tables = [pa.ipc.open_stream(row["trends"]).read_all() for row in rows]
+    latest = max(int(row["latest"]) for row in rows)
+    Trends(tables, items, past.span[0], bin_length(*past.span), latest).save(folder)
+    if "user_knn" in names:
+        merge_parquet(folder / "met", folder / "met.parquet")
+    if "popularity_segment" in names:
+        merge_parquet(folder / "segments", folder / "segments.parquet")
+    if "ease" in names:
+        gram_II = sum((np.frombuffer(row["gram"]).reshape(items, items) for row in rows), np.zeros((items, items)))
+        weights_II = linear.solve(gram_II, recipe.retrieval.ease_ridge)
+        write_file_atomic(folder / "ease.safetensors", lambda target: save_file({"weights": weights_II}, target))
+    if "als" in names:
+        _write_factors(folder, recipe, past, items)
+    if {"item_knn", "transitions"} & set(names):
+        _write_neighbours(folder, recipe, past, users_I)
 
 
-def _before(table: pa.Table, before: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (items, timestamps) of the events in the parts before one."""
-    chosen_N = flat(table, "parts") < before
-    return flat(table, "items")[chosen_N].astype(np.int64), flat(table, "timestamps")[chosen_N]
+def _crowd(table: pa.Table, recipe: Recipe, past: Past, items: int, folder: str) -> pa.Table:
+    """Count a shard: users per item, trends, X'X of ease; write who met what, and what each segment met."""
+    settings, events = recipe.retrieval, Events.of(table, past.before, recipe.liked_label)
+    users_I = np.bincount(_join([np.unique(one) for one in events.items]), minlength=items)
+    moments_N = _join(events.moments)
+    liking_N = np.concatenate([*events.liking, np.zeros(0, np.int8)])
+    liked_N = np.where(liking_N == LIKING_UNKNOWN, np.nan, liking_N).astype(np.float32)
+    trends = count_bins(_join(events.items), moments_N, liked_N, items, past.span[0], bin_length(*past.span))
+    row = {"users": users_I.astype(np.int64).tobytes(), "trends": _as_bytes(trends)}
+    row |= {"latest": int(moments_N.max(initial=past.span[0])), "gram": b""}
+    name = f"shard-{fingerprint(table.column('user').slice(0, 1).to_pylist())}.parquet"
+    if {"user_knn", "ease"} & set(settings.names):
+        histories, weights = _weighted(events, recipe)
+        if "ease" in settings.names:
+            row["gram"] = linear.gram(histories, weights, items).tobytes()
+        met = pa.table({"items": pa.array(histories, pa.list_(pa.int32())),
+                        "weights": pa.array(weights, pa.list_(pa.float32()))})  # fmt: skip
+        write_parquet(Path(folder) / "met" / name, met)
+    if "popularity_segment" in settings.names:
+        write_parquet(Path(folder) / "segments" / name, _segments(events, past.users, table, items))
+    return pa.table({key: [value] for key, value in row.items()})
 
 
-def _histories_before(table: pa.Table, before: int) -> list[np.ndarray]:
-    rows = zip(table.column("items").to_pylist(), table.column("parts").to_pylist(), strict=True)
-    return [np.array(items, np.int64)[np.array(parts) < before] for items, parts in rows]
+def _as_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
 
 
-def _met(table: pa.Table, items: int, before: int, folder: str) -> pa.Table:
-    """Write the sets of items that a shard's users met; return users per item and the latest moment."""
-    histories = _histories_before(table, before)
-    unique = [np.unique(one) for one in histories]
-    users_I = np.bincount(np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64), minlength=items)
-    _, moments_N = _before(table, before)
-    met = pa.table({"items": pa.array([one for one in unique if len(one)], pa.list_(pa.int32()))})
-    name = fingerprint([table.column("user")[0].as_py() if table.num_rows else ""])
-    write_parquet(Path(folder) / f"shard-{name}.parquet", met)
-    return pa.table({"users": [users_I.astype(np.int64).tobytes()], "latest": [int(moments_N.max(initial=0))]})
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64)
 
 
-def _popularity(table: pa.Table, items: int, before: int, half_life: float, latest: int) -> pa.Table:
-    items_N, moments_N = _before(table, before)
-    return pa.table({"score": [popularity_scores(items_N, moments_N, items, half_life, latest).tobytes()]})
+def _weighted(events: Events, recipe: Recipe) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return each user's items, once each by the latest event, and liking x decay from the user's latest event."""
+    settings = recipe.retrieval
+    histories, weights = [], []
+    for items_S, moments_S, liking_S in zip(events.items, events.moments, events.liking, strict=True):
+        if not len(items_S):
+            continue
+        unique, last = np.unique(items_S[::-1], return_index=True)
+        last = len(items_S) - 1 - last
+        age_days = (moments_S.max() - moments_S[last]) / DAY_MS
+        says = linear.liking_weight(liking_S[last], settings.disliked_weight)
+        histories.append(unique)
+        weights.append((says * 0.5 ** (age_days / settings.memory_half_life_days)).astype(np.float32))
+    return histories, weights
 
 
-def _write_neighbours(folder: Path, recipe: Recipe, files: list[Path], users_I: np.ndarray, before: int) -> None:
+def _segments(events: Events, users: Path, table: pa.Table, items: int) -> pa.Table:
+    """Return slot, item, count over a shard's users; their categories stand in the shard of users that holds them."""
+    wanted = pa.array(events.users)
+    slots: dict[str, list[int]] = {}
+    for path in sorted(users.glob("*.parquet")):
+        known = read_parquet(path, ["user", "slots"])
+        known = known.filter(pc.is_in(known.column("user"), value_set=wanted))
+        slots |= dict(zip(known.column("user").to_pylist(), known.column("slots").to_pylist(), strict=True))
+        if len(slots) == table.num_rows:
+            break
+    pairs = [(slot, row) for row, user in enumerate(events.users) for slot in slots.get(user, [])]
+    slot_N, row_N = np.array(pairs, np.int64).reshape(-1, 2).T
+    lengths_U = np.array([len(one) for one in events.items], np.int64)
+    met = sp.csr_matrix((np.ones(lengths_U.sum()), _join(events.items), np.append(0, np.cumsum(lengths_U))),
+                        shape=(len(events.users), items))  # fmt: skip
+    width = int(slot_N.max(initial=0)) + 1
+    counts = (sp.coo_matrix((np.ones(len(slot_N)), (slot_N, row_N)), shape=(width, len(events.users))) @ met).tocoo()
+    return pa.table({"slot": counts.row.astype(np.int32), "item": counts.col.astype(np.int32),
+                     "count": counts.data.astype(np.float32)})  # fmt: skip
+
+
+def _write_factors(folder: Path, recipe: Recipe, past: Past, items: int) -> None:
+    """Alternate: users are solved shard by shard, items from the sum of the shards' normal equations."""
+    settings = recipe.retrieval
+    items_IK = factors.start(items, settings.als_factors, recipe.seed)
+    for _ in range(settings.als_rounds):
+        sums = factors.ItemSums.zeros(items, settings.als_factors)
+        for row in over_files(past.files, partial(_item_sums, items_IK=items_IK, recipe=recipe, before=past.before)):
+            sums.add(factors.ItemSums.from_bytes(row, items, settings.als_factors))
+        items_IK = factors.solve_items(sums, settings.als_ridge)
+    write_file_atomic(folder / "als.safetensors", lambda target: save_file({"items": items_IK}, target))
+
+
+def _item_sums(table: pa.Table, items_IK: np.ndarray, recipe: Recipe, before: int) -> pa.Table:
+    histories = [np.unique(one) for one in Events.of(table, before, None).items if len(one)]
+    sums = factors.item_sums(histories, items_IK, recipe.retrieval.als_ridge)
+    return pa.table({name: [value] for name, value in sums.to_bytes().items()})
+
+
+def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndarray) -> None:
     """Count pairs per history shard, bring each item's pairs together, keep its best neighbours (Ray Data)."""
     settings, items = recipe.retrieval, len(users_I)
-    rows = ray.data.from_items([{"file": str(path)} for path in files], override_num_blocks=len(files))
-    count = partial(
-        _pairs, items=items, window=settings.transition_window, decay=settings.transition_decay, before=before
-    )
+    rows = ray.data.from_items([{"file": str(path)} for path in past.files], override_num_blocks=len(past.files))
+    count = partial(_pairs, items=items, recipe=recipe, before=past.before)
     pairs = rows.map_batches(count, batch_size=1, batch_format="pyarrow")
-    finish = partial(_finish_neighbours, users_I=users_I, keep=settings.neighbours, shrinkage=settings.shrinkage,
-                     folder=str(folder / "neighbours"))  # fmt: skip
+    finish = partial(_finish_neighbours, users_I=users_I, recipe=recipe, folder=str(folder / "neighbours"))
     by_shard(pairs, NumberKey("item", -(-items // _ITEMS_PER_SHARD)), finish)
     table = read_parquet(folder / "neighbours")
     for path in (folder / "neighbours").glob("*.parquet"):
@@ -84,17 +211,17 @@ def _write_neighbours(folder: Path, recipe: Recipe, files: list[Path], users_I: 
     )
 
 
-def _pairs(batch: pa.Table, items: int, window: int, decay: float, before: int) -> pa.Table:
-    tables = []
+def _pairs(batch: pa.Table, items: int, recipe: Recipe, before: int) -> pa.Table:
+    settings, tables = recipe.retrieval, []
     for path in batch.column("file").to_pylist():
-        histories = _histories_before(read_parquet(Path(path)), before)
-        tables.append(pair_counts(histories, items, window, decay))
+        histories = Events.of(read_parquet(Path(path)), before, None).items
+        weighs = settings.similarity == "bm25"
+        tables.append(pair_counts(histories, items, settings.transition_window, settings.transition_decay, weighs))
     return pa.concat_tables(tables)
 
 
-def _finish_neighbours(
-    shard: int, pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float, folder: str
-) -> pa.Table:
-    kept = neighbours(pairs, users_I, keep, shrinkage)
+def _finish_neighbours(shard: int, pairs: pa.Table, users_I: np.ndarray, recipe: Recipe, folder: str) -> pa.Table:
+    settings = recipe.retrieval
+    kept = neighbours(pairs, users_I, settings.neighbours, settings.shrinkage, settings.similarity)
     write_parquet(Path(folder) / f"shard-{shard:05d}.parquet", kept)
     return pa.table({"rows": [kept.num_rows]})

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from jobs.asking import held_out_rows, held_out_users, load_recommender
+from jobs.asking import asked_at, held_out_rows, held_out_users, load_recommender
 from jobs.stages import Result, Run, code_version, run_stage
 from jobs.train import read_metrics
 from motet.data.parquet import read_parquet
@@ -27,9 +27,9 @@ from motet.evaluation.ranking_metrics import (
     paired_bootstrap,
 )
 from motet.evaluation.report import write_report
-from motet.evaluation.task_metrics import binary_metrics, regression_metrics, reliability
 from motet.recipe import Recipe
 from motet.storage import read_json
+from motet.task import Score
 
 CODE = ("platform/motet/evaluation", "platform/motet/recommend", "jobs/evaluate.py")
 _LISTS_FOR_DIVERSITY = 2_000
@@ -48,8 +48,8 @@ def evaluate(run: Run, prepared: Result, trained: Result, draft: Result) -> Resu
 
 def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Result) -> dict[str, Any]:
     recipe = run.recipe
-    users = held_out_users(prepared.folder, TEST, recipe.evaluate.max_users, recipe.seed)
-    rows = _score(draft.folder, users)
+    users = held_out_users(prepared.folder / "histories", TEST, recipe.evaluate.max_users, recipe.seed)
+    rows = _score(draft.folder, users, asked_at(prepared.folder, TEST))
     items = read_parquet(draft.folder / "items.parquet")
     parts = _parts(rows, items, recipe)
     report = {
@@ -93,27 +93,31 @@ def _parts(rows: list[dict[str, Any]], items: pa.Table, recipe: Recipe) -> dict[
     parts = {"ranking": _ranking(warm if apart else ranked, items, recipe)}
     if apart and new:
         parts["ranking_new_users"] = _ranking(new, items, recipe)
-    parts["tasks"] = {task.name: _task(task.kind, task.name, rows) for task in recipe.scored_tasks}
+    parts["tasks"] = {score.name: _task(score, rows) for score in recipe.scores}
     if apart:
         with_history = [row for row in rows if row["warm"]]
-        for task in recipe.scored_tasks:
-            parts["tasks"][f"{task.name}, users with a history"] = _task(task.kind, task.name, with_history)
+        for score in recipe.scores:
+            parts["tasks"][f"{score.name}, users with a history"] = _task(score, with_history)
     return parts
 
 
-def _score(draft: Path, users: ray.data.Dataset) -> list[dict[str, Any]]:
-    rows = users.map_batches(partial(_score_chunk, draft=str(draft)), batch_size=1, batch_format="pyarrow").iter_rows()
+def _score(draft: Path, users: ray.data.Dataset, asked_ms: int | None) -> list[dict[str, Any]]:
+    score = partial(_score_chunk, draft=str(draft), asked_ms=asked_ms)
+    rows = users.map_batches(score, batch_size=1, batch_format="pyarrow").iter_rows()
     return sorted((json.loads(row["row"]) for row in rows), key=lambda row: str(row["user"]))
 
 
-def _score_chunk(batch: pa.Table, draft: str) -> pa.Table:
+def _score_chunk(batch: pa.Table, draft: str, asked_ms: int | None) -> pa.Table:
     from motet.evaluation.offline import evaluate_users
 
     recommender = load_recommender(draft)
-    liked = recommender.retriever.recipe.liked_label
+    recipe = recommender.retriever.recipe
+    known, least = recipe.evaluate.history, recipe.evaluate.least_history
     rows = []
     for chunk in batch.to_pylist():
-        rows += evaluate_users(recommender, held_out_rows(chunk["file"], chunk["users"], TEST, liked))
+        rows += evaluate_users(recommender, held_out_rows(
+            chunk["file"], chunk["users"], TEST, recipe.liked_label, known, asked_ms, least
+        ))
     return pa.table({"row": [json.dumps(row) for row in rows]})
 
 
@@ -152,13 +156,10 @@ def _interval(values_U: np.ndarray, seed: int) -> dict[str, float]:
     return {"mean": float(values_U.mean()), "low": low, "high": high}
 
 
-def _task(kind: str, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    pairs = np.array([pair for row in rows for pair in row["tasks"][name]], np.float64).reshape(-1, 2)
-    predictions_N, labels_N = pairs[:, 0], pairs[:, 1]
-    if kind == "regression":
-        return {"kind": kind, **regression_metrics(labels_N, predictions_N)}
-    return {
-        "kind": kind,
-        **binary_metrics(labels_N, predictions_N),
-        "reliability": reliability(labels_N, predictions_N),
-    }
+def _task(score: Score, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the report of one score; slates of different users are different slates."""
+    users = [np.array(row["tasks"][score.name], np.float64).reshape(-1, 3) for row in rows]
+    found_N3 = np.concatenate([np.zeros((0, 3)), *users])
+    owner_N = np.repeat(np.arange(len(users)), [len(one) for one in users])
+    slates_N = np.where(found_N3[:, 2] < 0, -1, owner_N * 2**32 + found_N3[:, 2])
+    return {"kind": score.task.kind, **score.task.rules.report(found_N3[:, 0], found_N3[:, 1], slates_N)}

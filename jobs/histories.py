@@ -16,7 +16,7 @@ from motet.data.split import TRAIN
 from motet.encoders.cache import VectorCache, text_keys
 from motet.encoders.whitening import Whitening
 from motet.errors import DataError
-from motet.model.io import LabelScale
+from motet.kinds import LabelScale
 from motet.model.items import ItemInputs, pad_slots
 from motet.model.recommender import Shapes
 
@@ -42,11 +42,11 @@ def train_statistics(prepared: Path, items: int) -> Statistics:
 
 
 def _scale(parts: list[list[float]]) -> LabelScale:
-    counts, totals, squares, lows, highs = np.array(parts).T
+    counts, totals, squares, lows, highs, whole = np.array(parts).T
     count = max(counts.sum(), 1)
     mean = totals.sum() / count
     std = float(np.sqrt(max(squares.sum() / count - mean**2, 0.0))) or 1.0
-    return LabelScale(float(mean), std, float(lows.min()), float(highs.max()))
+    return LabelScale(float(mean), std, float(lows.min()), float(highs.max()), bool(whole.all()))
 
 
 def _shard_statistics(table: pa.Table, items: int) -> pa.Table:
@@ -59,6 +59,7 @@ def _shard_statistics(table: pa.Table, items: int) -> pa.Table:
             known_N = values_N[~np.isnan(values_N)]
             if len(known_N):
                 moments = [len(known_N), known_N.sum(), (known_N**2).sum(), known_N.min(), known_N.max()]
+                moments.append((known_N == known_N.round()).all())
                 labels[name.removeprefix("label:")] = [float(value) for value in moments]
     return pa.table({"counts": [counts_I.tobytes()], "labels": [json.dumps(labels)]})
 

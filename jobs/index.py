@@ -1,7 +1,8 @@
-"""index: item vectors to FAISS, neighbours, popularity, user states; fusion and calibration fitted on validation.
+"""index: item vectors to FAISS, neighbours, popularity, user states; fusion and calibration.
 
-fitted on train               -> asked about validation events -> fusion weights, calibrators
-fitted on train + validation  -> the bundle's draft, that is evaluated on the test part and released
+sources as of past moments    -> asked about what came next    -> the fusion's examples
+sources as of the end of train -> asked about validation events -> more of them, calibrators, choice of sources
+sources as of validation's end -> the bundle's draft, that is evaluated on the test part and released
 """
 
 from functools import partial
@@ -13,19 +14,17 @@ import pyarrow as pa
 import ray
 from safetensors.numpy import load_file, save_file
 
-from jobs.asking import held_out_rows, held_out_users, load_recommender
 from jobs.collaborative import write_sources
+from jobs.fusing import fit_on_the_past, past_of
 from jobs.histories import UserTexts, item_inputs, shards_of
 from jobs.stages import Result, Run, code_version, run_stage, say
 from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
-from motet.data.split import TEST, VALIDATION
-from motet.errors import RetrievalError
+from motet.data.split import TEST
 from motet.model.io import load_model
-from motet.ranking.calibration import Calibrator, fit_binary, fit_regression
 from motet.recipe import Recipe
-from motet.retrieval.fusion import Fusion
+from motet.recommend import read_recipe
 from motet.retrieval.index import VectorIndex, measure_recall, require_recall
 from motet.storage import read_json, write_file_atomic, write_json
 from motet.training.windows import LIKING_UNKNOWN, liking_of
@@ -33,11 +32,9 @@ from motet.training.windows import LIKING_UNKNOWN, liking_of
 CODE = (
     "platform/motet/retrieval", "platform/motet/ranking", "platform/motet/recommend", "platform/motet/people.py",
     "platform/motet/evaluation/fitting.py", "platform/motet/evaluation/held_out.py", "jobs/index.py",
-    "jobs/collaborative.py",
-    "jobs/asking.py", "jobs/histories.py",
+    "platform/motet/data/moments.py", "jobs/collaborative.py", "jobs/fusing.py", "jobs/asking.py", "jobs/histories.py",
 )  # fmt: skip
 _ITEMS_PER_TASK = 65_536
-_FIT_USERS = 2_000
 _RECALL_QUERIES = 200
 
 
@@ -61,14 +58,9 @@ def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path)
                       read_json(embedded / "encoder.json")["dim"])  # fmt: skip
     _write_users(folder, recipe, prepared, texts)
     recall, kind = _measure(folder, recipe)
-    say("index: sources on train, for fusion and calibration")
-    write_sources(folder, recipe, prepared, before=VALIDATION)
-    examples = _examples(folder, recipe, prepared)
-    found = sum(len(example["rows"]) for example in examples)
-    targets = sum(len(example["labels"]) for example in examples)
-    _fit(folder, recipe, examples, trained)
+    found, targets = fit_on_the_past(folder, recipe, prepared, trained)
     say("index: sources on train and validation")
-    write_sources(folder, recipe, prepared, before=TEST)
+    write_sources(folder, read_recipe(folder), past_of(prepared, prepared / "histories", TEST))
     line = f"{kind} index, recall@100 {recall:.3f}; {found:,} of {targets:,} validation events among the candidates"
     return {"line": line, "kind": kind, "recall": recall, "candidate_recall": found / max(targets, 1)}
 
@@ -101,7 +93,8 @@ def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, t
     spec = FeatureSpec.model_validate(read_json(prepared / "features.json")["items"])
     attributes_IW = spec.unit_rows(table.column("slots").to_pylist(), inputs.numbers_IM)
     content_IW = np.concatenate([inputs.text_IX, attributes_IW], 1) / np.sqrt(2)
-    tensors = {"items": vectors_ID, "content": content_IW, "log_count": inputs.log_count_I}
+    tensors = {"items": vectors_ID, "content": content_IW, "log_count": inputs.log_count_I,
+               "text_dim": np.array([inputs.text_IX.shape[1]])}  # fmt: skip
     write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
     unit_ID = vectors_ID / np.maximum(np.linalg.norm(vectors_ID, axis=1, keepdims=True), 1e-12)
     VectorIndex.build(unit_ID, recipe.index).save(folder / "index.faiss")
@@ -133,7 +126,7 @@ def _item_vectors(batch: pa.Table, prepared: str, embedded: str, trained: str) -
     """Run the item tower over ranges of the catalogue."""
     import torch
 
-    from motet.training.step import Catalogue
+    from motet.training.catalogue import Catalogue
 
     counts_I = read_parquet(Path(trained) / "counts.parquet").column("count").to_numpy()
     catalogue = Catalogue(item_inputs(Path(prepared), Path(embedded), counts_I), torch.from_numpy(counts_I))
@@ -169,6 +162,7 @@ def _user_states(batch: pa.Table, recipe: Recipe, texts: UserTexts, folder: str)
             )
         ]
         types = {"profile": pa.float32(), "items": pa.int32(), "timestamps": pa.int64(), "liking": pa.int8()}
+        types |= {f"label:{task.name}": pa.float32() for task in recipe.scored_tasks}
         columns = {name: pa.array([one[name] for one in states], pa.list_(kind)) for name, kind in types.items()}
         table = pa.table(
             {
@@ -186,70 +180,13 @@ def _user_state(
 ) -> dict[str, Any]:
     """Return a user's history and profile; the profile's part over attributes comes from the prepare stage."""
     if history is None:
-        return {"profile": np.zeros(0, np.float32), "items": [], "timestamps": [], "liking": []}
+        empty: dict[str, list[float]] = {f"label:{task.name}": [] for task in recipe.scored_tasks}
+        return {"profile": np.zeros(0, np.float32), "items": [], "timestamps": [], "liking": [], **empty}
     items_S = np.array(history["items"], np.int64)
     labels_S = np.array(history[recipe.liked_label] if recipe.liked_label else [None] * len(items_S), np.float32)
     liking_S = liking_of(labels_S) if recipe.liked_label else np.full(len(items_S), LIKING_UNKNOWN, np.int8)
     weights_S = profile_weights(np.array(history["timestamps"]), labels_S, recipe.data.profile)
     text_X = profile_vector(weights_S, text_IX[items_S])
     profile_W = np.concatenate([text_X, np.array(attributes, np.float32) / np.sqrt(2)])
-    return {"profile": profile_W, "items": items_S, "timestamps": history["timestamps"], "liking": liking_S}
-
-
-def _examples(folder: Path, recipe: Recipe, prepared: Path) -> list[dict[str, Any]]:
-    """Ask the train sources about validation users, on Ray's workers."""
-    dataset = held_out_users(prepared, VALIDATION, _FIT_USERS, recipe.seed)
-    gather = partial(_gather, folder=str(folder))
-    return [
-        {
-            "scores": np.frombuffer(row["scores"]).reshape(row["count"], -1),
-            "ranks": np.frombuffer(row["ranks"]).reshape(row["count"], -1),
-            "rows": np.frombuffer(row["rows"], np.int64),
-            "raw": np.frombuffer(row["raw"], np.float32).reshape(row["targets"], -1),
-            "labels": np.frombuffer(row["labels"], np.float32).reshape(row["targets"], -1),
-        }
-        for row in dataset.map_batches(gather, batch_size=1, batch_format="pyarrow").iter_rows()
-    ]
-
-
-def _gather(batch: pa.Table, folder: str) -> pa.Table:
-    from motet.evaluation.fitting import gather_examples
-
-    recommender = load_recommender(folder)
-    recipe = recommender.retriever.recipe
-    rows = []
-    for chunk in batch.to_pylist():
-        held = held_out_rows(chunk["file"], chunk["users"], VALIDATION, recipe.liked_label)
-        for one in gather_examples(recommender, held, recipe.data.interactions.repeats == "keep"):
-            rows.append(
-                {
-                    "count": len(one.scores_CS),
-                    "targets": len(one.labels_NT),
-                    "scores": one.scores_CS.tobytes(),
-                    "ranks": one.ranks_CS.tobytes(),
-                    "rows": one.rows.astype(np.int64).tobytes(),
-                    "raw": one.raw_NT.astype(np.float32).tobytes(),
-                    "labels": one.labels_NT.astype(np.float32).tobytes(),
-                }
-            )
-    return pa.Table.from_pylist(rows)
-
-
-def _fit(folder: Path, recipe: Recipe, examples: list[dict[str, Any]], trained: Path) -> None:
-    """Write fusion.json and calibrators.json."""
-    if not examples:
-        raise RetrievalError("no user has an event in the validation part; enlarge data.split.validation")
-    usable = [(one["scores"], one["ranks"], one["rows"]) for one in examples if len(one["rows"])]
-    write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.sources, usable).to_dict())
-    _, card = load_model(trained)
-    raw_NT = np.concatenate([one["raw"] for one in examples])
-    labels_NT = np.concatenate([one["labels"] for one in examples])
-    calibrators: dict[str, Calibrator] = {}
-    for column, task in enumerate(recipe.scored_tasks):
-        raw_N, labels_N = raw_NT[:, column], labels_NT[:, column]
-        if task.kind == "binary":
-            calibrators[task.name] = fit_binary(recipe.ranking.calibration, raw_N, labels_N)
-        else:
-            scale = card.scales[task.name]
-            calibrators[task.name] = fit_regression(raw_N, labels_N, scale.mean, scale.std, (scale.low, scale.high))
-    write_json(folder / "calibrators.json", {name: one.to_dict() for name, one in calibrators.items()})
+    labels = {name: history[name] for name in (f"label:{task.name}" for task in recipe.scored_tasks)}
+    return {"profile": profile_W, "items": items_S, "timestamps": history["timestamps"], "liking": liking_S, **labels}

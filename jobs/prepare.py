@@ -38,6 +38,7 @@ CODE = (
     "platform/motet/data",
     "platform/motet/expressions.py",
     "platform/motet/task.py",
+    "platform/motet/kinds",
     "jobs/prepare.py",
     "jobs/user_shards.py",
     "jobs/tables.py",
@@ -81,7 +82,7 @@ def _work(folder: Path, run: Run) -> dict[str, Any]:
         ledgers["users"] = _clean_entities(folder, "users", data.users, recipe, text_required=False, shards=shards)
         user_spec = _fit(folder / "clean-users", data.users, recipe)
     fitted = {"items": item_spec.model_dump(mode="json"), "users": user_spec.model_dump(mode="json")}
-    fitted |= _fit_values(recipe)
+    fitted |= _fit_values(recipe) | {"latest_ms": _latest_moment(recipe)}
     write_json(folder / "features.json", fitted)
     ledgers["interactions"], labels = _clean_interactions(folder, recipe, shards)
     _require_labels(run, labels)
@@ -170,19 +171,17 @@ def _encode_catalogue(folder: Path, recipe: Recipe, spec: FeatureSpec, catalogue
 
 
 def _fit_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the clip range of each numeric value column and the split's boundaries, from one pass.
+    """Return clip ranges, the split's boundaries and the log's percentiles of time, from one pass.
 
-    The range comes from the rows up to the end of train; for leave_one_out, whose parts are not known
-    before a user's rows are together, from all rows.
+    A clip range comes from the rows up to the end of train; for a split whose parts are not known before a user's rows
+    are together, from all rows.
 
     Raises:
         DataError: if a part of the time split is empty.
     """
     data = recipe.data
     numbers = [name for name, kind in recipe.label_columns.items() if kind == "number"]
-    clips = data.clean.outliers != (0.0, 1.0) and bool(numbers)
-    if data.split.kind != "time" and not clips:
-        return {"values": {}, "boundaries": None}
+    clips = data.clean.outliers != (0.0, 1.0)
     dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
     sampled = dataset.map_batches(
         partial(_sample, columns=["timestamp", *numbers]), batch_format="pyarrow", batch_size=data.batch_rows
@@ -191,7 +190,7 @@ def _fit_values(recipe: Recipe) -> dict[str, Any]:
     for batch in sampled.iter_batches(batch_format="pyarrow", batch_size=None):
         sample = merge_samples([batch] if sample is None else [sample, batch])
     if sample is None or sample.num_rows == 0:
-        return {"values": {}, "boundaries": None}
+        return {"values": {}, "boundaries": None, "percentiles": []}
     moments_N = sample.column("timestamp").to_numpy()
     boundaries = time_boundaries(moments_N, data.split) if data.split.kind == "time" else None
     if boundaries:
@@ -201,7 +200,26 @@ def _fit_values(recipe: Recipe) -> dict[str, Any]:
     for name in numbers if clips else []:
         present_N = seen.column(name).drop_null().to_numpy()
         values[name] = [float(q) for q in np.quantile(present_N, data.clean.outliers)] if len(present_N) else None
-    return {"values": {k: v for k, v in values.items() if v}, "boundaries": boundaries and list(boundaries)}
+    percentiles = np.quantile(moments_N, np.linspace(0, 1, 101), method="lower")
+    return {
+        "values": {k: v for k, v in values.items() if v},
+        "boundaries": boundaries and list(boundaries),
+        "percentiles": [int(one) for one in percentiles],
+    }
+
+
+def _latest_moment(recipe: Recipe) -> int | None:
+    """Return the time of the log's latest usable event, from a pass of its own if a task's feedback is delayed."""
+    if all(task.delay_days is None for task in recipe.tasks):
+        return None
+    dataset = read_checked(recipe.data.interactions, _columns(recipe), recipe.data.batch_rows, _checker(recipe))
+    found = dataset.map_batches(_latest_of, batch_format="pyarrow", batch_size=recipe.data.batch_rows)
+    return max((row["latest"] for row in found.iter_rows() if row["latest"] is not None), default=0)
+
+
+def _latest_of(table: pa.Table) -> pa.Table:
+    good, _ = split_bad(table)
+    return pa.table({"latest": pa.array([pc.max(good.column("timestamp")).as_py()], pa.int64())})
 
 
 def _sample(table: pa.Table, columns: list[str]) -> pa.Table:

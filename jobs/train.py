@@ -22,7 +22,8 @@ from jobs.cluster import require
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
 from jobs.stages import Result, Run, code_version, run_stage, say
 from motet.data.parquet import read_parquet, write_parquet
-from motet.errors import TrainingError
+from motet.errors import DataError, TrainingError
+from motet.kinds import LabelScale
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.storage import new_folder, read_json, write_atomic
@@ -36,6 +37,7 @@ from motet.training.checkpoint import (
 )
 
 CODE = (
+    "platform/motet/kinds",
     "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/histories.py",
 )  # fmt: skip
 
@@ -121,7 +123,7 @@ def _worker_config(
         shapes(prepared.folder, item_inputs(prepared.folder, embedded.folder, counts_I)),
         run.recipe.tasks,
         run.recipe.model,
-        {t.name: statistics.scales[t.name] for t in run.recipe.tasks if t.kind == "regression"},
+        checked_scales(run.recipe, statistics),
     )
     return {
         "recipe": run.recipe.resolved(),
@@ -135,6 +137,19 @@ def _worker_config(
     }
 
 
+def checked_scales(recipe: Recipe, statistics: Statistics) -> dict[str, LabelScale]:
+    """Return the scale of each scored task's label.
+
+    Raises:
+        DataError: if the training labels don't fit a task's kind.
+    """
+    scales = {task.name: statistics.scales[task.name] for task in recipe.scored_tasks}
+    for task in recipe.scored_tasks:
+        if problem := task.rules.problem(scales[task.name]):
+            raise DataError(f"task {task.name!r}, label {task.label!r}, {problem}")
+    return scales
+
+
 def _count_windows(prepared: Path, recipe: Recipe) -> int:
     """Estimate the training windows per epoch from the number of interactions, for the learning rate's schedule."""
     events = read_json(prepared / "ledger.json")["interactions"]["kept"]
@@ -146,7 +161,7 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], checkpoin
     settings = recipe.train
     shards = shards_of(prepared.folder)
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
-    read = {"history": recipe.model.history, "liked": recipe.liked_label, "text": config["texts"]}
+    read = {"history": recipe.model.history, "text": config["texts"]}
     workers = max(1, settings.workers)
     windows = rows.map_batches(TrainWindows(multiple_of=workers, **read), batch_size=1, batch_format="pyarrow")
     held = rows.map_batches(ValidationWindows(**read), batch_size=1, batch_format="pyarrow")
@@ -170,8 +185,8 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], checkpoin
 class _Windows:
     """Reads a shard's histories and users and makes rows of them."""
 
-    def __init__(self, history: int, liked: str | None, text: UserTexts, multiple_of: int = 1) -> None:
-        self.history, self.liked, self.text, self.multiple_of = history, liked, text, multiple_of
+    def __init__(self, history: int, text: UserTexts, multiple_of: int = 1) -> None:
+        self.history, self.text, self.multiple_of = history, text, multiple_of
 
     def tables(self, batch: pa.Table) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Yield (histories, users) of each shard that the batch names."""
@@ -190,7 +205,7 @@ class TrainWindows(_Windows):
         from motet.training.windows import train_rows
 
         for histories, users in self.tables(batch):
-            yield train_rows(histories, users, self.history, self.liked, self.text, self.multiple_of)
+            yield train_rows(histories, users, self.history, self.text, self.multiple_of)
 
 
 class ValidationWindows(_Windows):
@@ -201,7 +216,7 @@ class ValidationWindows(_Windows):
         from motet.training.windows import validation_rows
 
         for histories, users in self.tables(batch):
-            yield validation_rows(histories, users, self.history, self.liked, self.text)
+            yield validation_rows(histories, users, self.history, self.text)
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -210,10 +225,11 @@ def train_worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from motet.training.batches import collate
+    from motet.training.catalogue import Catalogue
     from motet.training.distributed import world
     from motet.training.loop import Progress, Trainer
     from motet.training.row_cache import RowCache
-    from motet.training.step import Catalogue, TrainStep
+    from motet.training.step import TrainStep
 
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.train.threads_per_worker)

@@ -25,7 +25,7 @@ from motet.data.histories import (
 )
 from motet.data.ledger import Ledger, quarantine_rows, take_counts
 from motet.data.parquet import read_parquet, write_parquet
-from motet.data.split import TRAIN
+from motet.data.split import TRAIN, UNUSED
 from motet.data_settings import Entity
 from motet.recipe import Recipe
 
@@ -54,13 +54,17 @@ class FinishUsers:
         catalogue = _catalogue(self.folder)
         rows, read = take_counts(table)
         rows = contracts.flag_unknown_items(rows, catalogue.ids)
+        if recipe.data.split.column:
+            rows = contracts.flag_unknown_parts(rows, recipe.data.split.column)
         good, bad = split_bad(rows)
         kept = merge_interactions(good, list(recipe.label_columns), recipe.data.interactions.repeats, recipe.seed)
         boundaries = catalogue.fitted["boundaries"]
-        parted = assign_parts(kept, recipe.data.split, boundaries)
-        labelled = label_columns(_clip(parted, catalogue.fitted["values"]), recipe.tasks)
+        parted = assign_parts(kept, recipe.data.split, boundaries, recipe.seed)
+        clipped = _clip(parted, catalogue.fitted["values"])
+        labelled = label_columns(clipped, recipe.tasks, catalogue.fitted["latest_ms"])
         name = f"shard-{shard:05d}.parquet"
         write_parquet(folder / "interactions" / name, labelled.drop_columns(["_file", "_row", "_problem", "_raw"]))
+        labelled = labelled.filter(pc.less(labelled.column("part"), UNUSED))
         histories = build_histories(labelled, places(labelled.column("item"), catalogue.ids))
         write_parquet(folder / "histories" / name, histories)
         users = self._users(shard, histories, catalogue)

@@ -25,13 +25,15 @@ from motet.data.histories import (
 from motet.data.split import TRAIN
 from motet.encoders.text import TextEncoder
 from motet.encoders.whitening import Moments, Whitening
-from motet.model.io import LabelScale, ModelCard
+from motet.kinds import LabelScale
+from motet.model.io import ModelCard
 from motet.model.items import ItemInputs, pad_slots
 from motet.model.recommender import Shapes
 from motet.recipe import Recipe
 from motet.training.batches import Batch, collate
+from motet.training.catalogue import Catalogue
 from motet.training.loop import Epoch, Trainer
-from motet.training.step import Catalogue, TrainStep
+from motet.training.step import TrainStep
 from motet.training.windows import train_rows, validation_rows
 
 ITEMS, USERS, DAY_MS = 20, 12, 86_400_000
@@ -158,7 +160,8 @@ class Tiny:
 
     @cached_property
     def histories(self) -> pa.Table:
-        labelled = label_columns(assign_parts(raw_events(), self.recipe.data.split, None), self.recipe.tasks)
+        parted = assign_parts(raw_events(), self.recipe.data.split, None, self.recipe.seed)
+        labelled = label_columns(parted, self.recipe.tasks, max(parted.column("timestamp").to_pylist()))
         return build_histories(labelled, places(labelled.column("item"), self.items.column("item").combine_chunks()))
 
     def before(self, part: int) -> list[np.ndarray]:
@@ -196,7 +199,7 @@ class Tiny:
 
     @cached_property
     def card(self) -> ModelCard:
-        scales = {name: self._scale(f"label:{name}") for name in self.names if name == "rating"}
+        scales = {name: self._scale(f"label:{name}") for name in self.names}
         user, item = self.spec("users"), self.spec("items")
         text = self.inputs.text_IX.shape[1]
         shapes = Shapes(ITEMS, text, item.slots, len(item.numbers), text, user.slots, len(user.numbers))
@@ -205,7 +208,7 @@ class Tiny:
     def _scale(self, name: str) -> LabelScale:
         rows = [zip(row[name], row["parts"], strict=True) for row in self.histories.to_pylist()]
         labels = [label for row in rows for label, part in row if part == TRAIN and label is not None]
-        return LabelScale(float(np.mean(labels)), float(np.std(labels)), min(labels), max(labels))
+        return LabelScale(float(np.mean(labels)), float(np.std(labels)), min(labels), max(labels), True)
 
     @property
     def names(self) -> list[str]:
@@ -214,12 +217,12 @@ class Tiny:
     @cached_property
     def windows(self) -> pa.Table:
         history = self.recipe.model.history
-        return train_rows(self.histories, self.users, history, self.recipe.liked_label, self.text)
+        return train_rows(self.histories, self.users, history, self.text)
 
     @cached_property
     def held(self) -> pa.Table:
         history = self.recipe.model.history
-        return validation_rows(self.histories, self.users, history, self.recipe.liked_label, self.text)
+        return validation_rows(self.histories, self.users, history, self.text)
 
     def batches(self, size: int, rank: int = 0, workers: int = 1) -> list[Batch]:
         """The training windows in order as batches; of several workers, each takes every so-manieth row."""

@@ -12,14 +12,14 @@ from motet.data.parquet import write_parquet
 from motet.data.split import TEST
 from motet.encoders.text import encoder_key
 from motet.evaluation import report
+from motet.kinds.calibration import fit_linear
 from motet.model.io import save_model
-from motet.ranking.calibration import fit_regression
 from motet.retrieval.fusion import Fusion
 from motet.retrieval.index import VectorIndex
 from motet.retrieval.pairs import neighbours, pair_counts
 from motet.retrieval.sources import popularity_scores
 from motet.storage import write_file_atomic, write_json, write_manifest
-from motet.training.step import Catalogue
+from motet.training.catalogue import Catalogue
 from motet.training.windows import liking_of
 from tests.builders import ITEMS, Tiny
 
@@ -43,7 +43,7 @@ def write_draft(tiny: Tiny, folder: Path) -> Path:
     fusion = Fusion(sources, np.zeros(len(sources)), np.ones(len(sources)), weights_F)
     write_json(folder / "fusion.json", fusion.to_dict())
     scale = tiny.card.scales["rating"]
-    fitted = fit_regression(np.zeros(0), np.zeros(0), scale.mean, scale.std, (scale.low, scale.high))
+    fitted = fit_linear(np.zeros(0), np.zeros(0), (scale.std, scale.mean), (scale.low, scale.high))
     write_json(folder / "calibrators.json", {"rating": fitted.to_dict()})
     write_manifest(folder, {"stage": "index"})
     return folder
@@ -73,10 +73,12 @@ def _write_users(tiny: Tiny, folder: Path, content_IW: np.ndarray) -> None:
         weights_S = profile_weights(np.array(row["timestamps"]), labels_S, tiny.recipe.data.profile)
         profile_W = profile_vector(weights_S, content_IW[row["items"]])
         rows.append(
-            {"profile": profile_W, "liking": liking_of(labels_S)} | {n: row[n] for n in ("items", "timestamps")}
+            {"profile": profile_W, "liking": liking_of(labels_S)}
+            | {n: row[n] for n in ("items", "timestamps", *(f"label:{name}" for name in tiny.names))}
         )
     vectors = tiny.text(tiny.users.column("text").to_pylist())
     kinds = {"profile": pa.float32(), "items": pa.int32(), "timestamps": pa.int64(), "liking": pa.int8()}
+    kinds |= {f"label:{name}": pa.float32() for name in tiny.names}
     columns = {name: pa.array([row[name] for row in rows], pa.list_(kind)) for name, kind in kinds.items()}
     text = pa.array(list(vectors), pa.list_(pa.float32()))
     known = {name: tiny.users.column(name) for name in ("user", "slots", "numbers")}

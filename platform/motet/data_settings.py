@@ -185,12 +185,29 @@ class Clean(Section):
 class Split(Section):
     """How interactions are divided into train, validation and test."""
 
-    kind: Literal["time", "leave_one_out"] = "time"
-    """By two moments in time, or each user's last two events."""
+    kind: Literal["time", "leave_one_out", "random", "column"] = "time"
+    """By two moments in time, each user's last two events, at random by row, or as a column says."""
     validation: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of events for validation (time)."""
+    """Share of events for validation (time, random)."""
     test: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of events for the test (time)."""
+    """Share of events for the test (time, random)."""
+    until: float = Field(default=1.0, gt=0, le=1)
+    """Share of the log, by time, that is used; what is later counts as never seen (time)."""
+    column: str | None = None
+    """Column of the interactions that holds train, validation or test (column)."""
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> "Split":
+        if (self.kind == "column") != (self.column is not None):
+            wrong = "names no column; set data.split.column" if self.column is None else f"has column {self.column!r}"
+            raise ValueError(f"kind = {self.kind} {wrong}" + ("" if self.column is None else "; set kind to column"))
+        if self.until < 1 and self.kind != "time":
+            raise ValueError(f"until = {self.until} is for kind = time, not {self.kind}; leave it out")
+        if self.until - self.validation - self.test <= 0:
+            raise ValueError(
+                f"until = {self.until} leaves no train before validation = {self.validation} and test = {self.test}"
+            )
+        return self
 
 
 class Profile(Section):

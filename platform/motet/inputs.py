@@ -21,9 +21,13 @@ def check_inputs(loaded: LoadedRecipe) -> None:
         ("data", "interactions", key): getattr(log, key) for key in ("user", "item", "timestamp")
     }
     wanted |= {("data", "interactions", "ranges", name): name for name in log.ranges}
+    if data.split.column is not None:
+        wanted["data", "split", "column"] = data.split.column
     for number, task in enumerate(loaded.recipe.tasks):
-        if task.scored:
-            wanted |= {("tasks", number, "label", name): name for name in sorted(task.expression.columns)}
+        for setting, expression in task.expressions.items():
+            wanted |= {("tasks", number, setting, name): name for name in sorted(expression.columns)}
+        if task.slate is not None:
+            wanted["tasks", number, "slate"] = task.slate
     problems += _check_table(loaded, ("data", "interactions"), log, wanted)
     problems += _check_table(loaded, ("data", "items"), data.items, _entity_columns("items", data.items))
     if data.users:

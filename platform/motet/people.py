@@ -1,6 +1,6 @@
 """The users of a release: attributes, text vectors, histories; and people who are not in it.
 
-users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking
+users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking, label:<task>
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from motet.encoders.whitening import Whitening
 from motet.model.items import pad_slots
 from motet.retrieval.state import Level
 from motet.storage import read_json
-from motet.training.windows import LIKING_UNKNOWN
+from motet.training.windows import LIKING_UNKNOWN, gaps_of
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,26 @@ class Person:
     """Vector of the text that the request asks for."""
     profile_W: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """Stored profile over item contents; empty if it must be computed from the history."""
+    labels_ST: np.ndarray | None = None
+    """Labels of the events by scored task, NaN for unknown; None if all are."""
+    asked_ms: int | None = None
+    """When they ask; None is unknown."""
 
     def with_history(self, places_S: np.ndarray, level: Level, liking_S: np.ndarray | None = None) -> "Person":
         """Return this person with another history; events count as of the same moment and of unknown liking."""
         unknown_S = np.full(len(places_S), LIKING_UNKNOWN, np.int8) if liking_S is None else liking_S
         moments_S = np.zeros(len(places_S), np.int64)
         return replace(
-            self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none()
-        )
+            self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none(),
+            labels_ST=None, asked_ms=None,
+        )  # fmt: skip
+
+    def gaps(self) -> np.ndarray:
+        """Return the seconds before each event, and from the last one until they ask; NaN is unknown."""
+        count = len(self.items_S)
+        if self.asked_ms is None or count == 0:
+            return np.full(count + 1, np.nan, np.float32)
+        return gaps_of(np.append(self.timestamps_S, self.asked_ms))
 
     def with_text(self, query_X: np.ndarray) -> "Person":
         """Return this person with the vector of a text as what they ask for."""
@@ -51,6 +63,12 @@ class Person:
 
 def _none() -> np.ndarray:
     return np.zeros(0, np.float32)
+
+
+def stack_labels(columns: Sequence[Sequence[float | None]], events: int) -> np.ndarray:
+    """Return lists of labels by task as [S, T], float32 with NaN for unknown."""
+    stacked_TS = np.array(columns, np.float32).reshape(len(columns), events)
+    return np.ascontiguousarray(stacked_TS.T)
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,18 @@ class People:
     def rows(self) -> dict[str, int]:
         """Row by user id."""
         return {user: row for row, user in enumerate(self.table.column("user").to_pylist())}
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The scored tasks whose labels are stored."""
+        names = self.table.column_names
+        return tuple(name.removeprefix("label:") for name in names if name.startswith("label:"))
+
+    @cached_property
+    def latest_ms(self) -> int | None:
+        """The last known moment of the log, at which stored users count as asking."""
+        moments_N = self.table.column("timestamps").combine_chunks().flatten()
+        return int(moments_N.to_numpy().max()) if len(moments_N) else None
 
     @property
     def text_dim(self) -> int:
@@ -106,21 +136,26 @@ class People:
             numbers_M=np.array(stored["numbers"], np.float32),
             level="known" if stored["items"] else "attributes",
             profile_W=np.array(stored["profile"], np.float32),
+            labels_ST=stack_labels([stored[f"label:{task}"] for task in self.tasks], len(stored["items"])),
+            asked_ms=self.latest_ms,
         )
 
     def inputs(self, people: Sequence[Person], history: int) -> dict[str, np.ndarray]:
-        """Return the user tower's inputs for B people: text, slots, numbers, items, liking, valid."""
+        """Return the user tower's inputs for B people: text, slots, numbers, items, labels, gaps, away, valid."""
         count = len(people)
-        items_BS, liking_BS = (
-            np.zeros((count, history), np.int64),
-            np.full((count, history), LIKING_UNKNOWN, np.int64),
-        )
+        items_BS = np.zeros((count, history), np.int64)
+        labels_BST = np.full((count, history, len(self.tasks)), np.nan, np.float32)
+        gaps_BS = np.full((count, history), np.nan, np.float32)
+        away_BP = np.full((count, history + 1), np.nan, np.float32)
         valid_BS = np.zeros((count, history), bool)
         for row, person in enumerate(people):
             length = min(history, len(person.items_S))
             if length:
                 items_BS[row, -length:] = person.items_S[-length:]
-                liking_BS[row, -length:] = person.liking_S[-length:]
+                if person.labels_ST is not None:
+                    labels_BST[row, -length:] = person.labels_ST[-length:]
+                gaps_N = person.gaps()
+                gaps_BS[row, -length:], away_BP[row, -1] = gaps_N[-length - 1 : -1], gaps_N[-1]
                 valid_BS[row, -length:] = True
         numbers_BM = np.stack([person.numbers_M for person in people]).astype(np.float32)
         if numbers_BM.shape[1] == 0:
@@ -130,6 +165,8 @@ class People:
             "slots": pad_slots([list(person.slots) for person in people]),
             "numbers": numbers_BM,
             "items": items_BS,
-            "liking": liking_BS,
+            "labels": labels_BST,
+            "gaps": gaps_BS,
+            "away": away_BP,
             "valid": valid_BS,
         }

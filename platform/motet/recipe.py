@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from motet.data_settings import DataSettings, Section
+from motet.kinds import KINDS, LARGER_IS_BETTER
 from motet.settings import (
     AttributeFilter,
     EncoderSettings,
@@ -25,7 +26,7 @@ from motet.settings import (
     Surface,
     TrainSettings,
 )
-from motet.task import LARGER_IS_BETTER, SELECTION_METRICS, Task
+from motet.task import Score, Task, scores_of
 
 Problem = tuple[tuple[str | int, ...], str]
 OWN_COLUMNS = ("user", "item", "timestamp", "part")
@@ -79,9 +80,28 @@ class Recipe(Section):
                 yield ("tasks", place, "name"), f"{name!r} is there twice; give each task its own name"
         if sum(task.kind == "retrieval" for task in self.tasks) != 1:
             yield ("tasks",), "exactly one task has `kind: retrieval`; it trains the vectors that are searched"
+        for place, task in enumerate(self.tasks):
+            if task.given is not None and (wrong := self._wrong_chain(task)):
+                yield ("tasks", place, "given"), wrong
+            if task.conditional in names:
+                yield ("tasks", place, "given"), f"{task.conditional!r} is a task's name and that of this score; rename"
+
+    def _wrong_chain(self, task: Task) -> str | None:
+        """Return what is wrong with the chain of `given` that starts at a task."""
+        binary = {other.name: other for other in self.tasks if other.kind == "binary"}
+        met, name = [task.name], task.given
+        while name is not None:
+            if name in met:
+                return f"{' given '.join([*met, name])} goes in a circle; leave one `given` out"
+            if name not in binary:
+                others = [other for other in binary if other != task.name]
+                return f"{name!r} is not a binary task{near(name, others)}" if len(met) == 1 else None
+            met.append(name)
+            name = binary[name].given
+        return None
 
     def _wrong_surfaces(self) -> Iterator[Problem]:
-        names = [task.name for task in self.tasks]
+        names = [task.name for task in self.tasks] + [score.name for score in self.scores if score.among]
         attributes = [*self.data.items.categories, *self.data.items.numbers]
         for surface, settings in self.surfaces.items():
             for name in settings.weights:
@@ -108,7 +128,8 @@ class Recipe(Section):
         return None
 
     def _wrong_metrics(self) -> Iterator[Problem]:
-        valid = [f"{task.name}.{metric}" for task in self.tasks for metric in SELECTION_METRICS[task.kind]]
+        valid = [f"{task.name}.{metric}" for task in self.tasks for metric in KINDS[task.kind].selection]
+        valid += [f"{one.name}.{m}" for one in self.scores if one.among for m in KINDS[one.task.kind].selection]
         chosen, surface, target = self.train.select_by, self.evaluate.surface, self.evaluate.target
         if chosen is not None and chosen not in valid:
             yield ("train", "select_by"), f"{chosen!r} is not a metric of a task{near(chosen, valid)}"
@@ -119,16 +140,22 @@ class Recipe(Section):
             yield ("evaluate", "target"), f"{target!r} is not a binary task{near(target, binary)}"
 
     def _wrong_columns(self) -> Iterator[Problem]:
-        texts = {name for task in self.scored_tasks for name in task.expression.text_columns}
+        texts = {n for task in self.scored_tasks for one in task.expressions.values() for n in one.text_columns}
         for place, task in enumerate(self.tasks):
-            columns = sorted(task.expression.columns) if task.scored else []
-            for name in columns:
-                if name in OWN_COLUMNS:
-                    what = f"column {name!r} has a name that is used for prepared data; rename the column"
-                    yield ("tasks", place, "label"), what
-                elif name in texts - task.expression.text_columns:
-                    what = f"column {name!r} is a number here and a text in another label; it can be one of them"
-                    yield ("tasks", place, "label"), what
+            for setting, expression in task.expressions.items():
+                for name in sorted(expression.columns):
+                    if name in OWN_COLUMNS:
+                        what = f"column {name!r} has a name that is used for prepared data; rename the column"
+                        yield ("tasks", place, setting), what
+                    elif name in texts - expression.text_columns:
+                        what = f"column {name!r} is a number here and a text in another label; it can be one of them"
+                        yield ("tasks", place, setting), what
+            if task.slate in OWN_COLUMNS:
+                what = f"column {task.slate!r} has a name that is used for prepared data; rename the column"
+                yield ("tasks", place, "slate"), what
+        if self.data.split.column in OWN_COLUMNS:
+            what = f"column {self.data.split.column!r} has a name that is used for prepared data; rename the column"
+            yield ("data", "split", "column"), what
         numbers = [name for name, kind in self.label_columns.items() if kind == "number"]
         for name in self.data.interactions.ranges:
             if name not in numbers:
@@ -144,6 +171,11 @@ class Recipe(Section):
     def scored_tasks(self) -> tuple[Task, ...]:
         """The tasks with a head in the ranker, in the recipe's order."""
         return tuple(task for task in self.tasks if task.scored)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The columns of the ranker: the scored tasks, then P(task | given)."""
+        return scores_of(self.tasks)
 
     @property
     def excludes_seen(self) -> bool:
@@ -168,12 +200,16 @@ class Recipe(Section):
 
     @property
     def label_columns(self) -> dict[str, str]:
-        """{interaction column: number or category} for all columns that labels read."""
+        """{interaction column: number or category} for all columns that labels, sample weights, slates and the split read."""
         kinds: dict[str, str] = {}
         for task in self.scored_tasks:
-            for column in task.expression.columns:
-                is_text = column in task.expression.text_columns
-                kinds[column] = "category" if is_text else kinds.get(column, "number")
+            for expression in task.expressions.values():
+                for column in expression.columns:
+                    is_text = column in expression.text_columns
+                    kinds[column] = "category" if is_text else kinds.get(column, "number")
+        for column in (*(task.slate for task in self.scored_tasks), self.data.split.column):
+            if column is not None:
+                kinds.setdefault(column, "category")
         return dict(sorted(kinds.items()))
 
     def resolved(self) -> dict[str, Any]:

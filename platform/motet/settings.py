@@ -3,7 +3,7 @@
 All are frozen and refuse unknown keys. Defaults are those of a small recommender on one machine.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -40,8 +40,12 @@ class ModelSettings(Section):
     """Width of item and user vectors."""
     history: int = Field(default=50, ge=1, le=4096)
     """Latest events that the user tower reads."""
+    sequence: Literal["transformer", "hstu", "gru4rec"] = "transformer"
+    """What the user tower reads the history with."""
+    time_signal: bool = True
+    """The user tower reads the gaps between events, and how long the user was away when asking."""
     layers: int = Field(default=2, ge=1, le=24)
-    """Blocks of the user tower."""
+    """Layers of the user tower."""
     heads: int = Field(default=2, ge=1)
     """Attention heads."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -52,15 +56,27 @@ class ModelSettings(Section):
     """Task layers."""
     num_experts: int = Field(default=4, ge=1, le=64)
     """Experts (mmoe), or shared experts (ple; each task has one more of its own)."""
+    expert_layers: int = Field(default=1, ge=1, le=8)
+    """Layers of experts, one after another (ple)."""
     expert_dim: int = Field(default=64, ge=1)
     """Width of an expert's output."""
-    balance: Literal["static", "uncertainty", "dwa", "famo"] = "static"
-    """How the tasks' losses are combined."""
+    task_embeddings: bool = False
+    """Each task has a small embedding of its own for every item with events."""
+    balance: Literal["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad"] = "static"
+    """How the tasks' losses, or their gradients (pcgrad, cagrad), are combined."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "ModelSettings":
         if self.dim % self.heads:
             raise ValueError(f"heads = {self.heads} does not divide dim = {self.dim}; choose a divisor")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_are_of_ple(self) -> "ModelSettings":
+        if self.expert_layers > 1 and self.experts != "ple":
+            raise ValueError(
+                f"expert_layers = {self.expert_layers} is for experts: ple, not {self.experts}; set it to 1"
+            )
         return self
 
 
@@ -116,28 +132,81 @@ class IndexSettings(Section):
     """Recall@100 against exact search below which the stage fails."""
 
 
-SourceName = Literal["vectors", "item_knn", "user_knn", "transitions", "profile", "popularity"]
+SourceName = Literal[
+    "vectors", "item_knn", "user_knn", "transitions", "ease", "als", "profile", "popularity", "popularity_all",
+    "popularity_segment",
+]  # fmt: skip
+
+
+class TreeSettings(Section):
+    """The fusion's gradient-boosted trees (LightGBM)."""
+
+    rounds: int = Field(default=200, ge=1, le=10_000)
+    """Trees."""
+    leaves: int = Field(default=7, ge=2, le=1024)
+    """Leaves of a tree."""
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    """Share of each tree that counts."""
+    rows_per_leaf: int = Field(default=50, ge=1)
+    """Fewest candidates in a leaf."""
+    depth_of_list: int = Field(default=20, ge=1)
+    """Places at the top whose order the loss looks at."""
+    threads: int = Field(default=2, ge=1)
+    """Threads of the fit."""
 
 
 class RetrievalSettings(Section):
     """Where candidates come from."""
 
-    sources: tuple[SourceName, ...] = Field(
+    sources: tuple[SourceName, ...] | Literal["auto"] = Field(
         default=("vectors", "item_knn", "user_knn", "transitions", "profile", "popularity"), min_length=1
     )
-    """Sources whose candidate lists are fused."""
+    """Sources whose candidate lists are fused; auto keeps of all those that help on validation."""
     candidates: int = Field(default=200, ge=1, le=2000)
     """Candidates per source."""
     neighbours: int = Field(default=100, ge=1)
     """Neighbours kept per item, and users per user."""
+    similarity: Literal["cosine", "bm25"] = "cosine"
+    """What makes two items alike (item_knn): cosine, or BM25-weighted counts, where long histories say less."""
     shrinkage: float = Field(default=10.0, ge=0)
     """Added to the co-occurrence norm, so that rare pairs don't win."""
     transition_window: int = Field(default=20, ge=1)
     """How many later events count as following an event."""
     transition_decay: float = Field(default=5.0, gt=0)
     """Steps in which a transition's weight falls by e."""
-    popularity_half_life_days: float = Field(default=30.0, gt=0)
+    popularity_half_life_days: float = Field(default=7.0, gt=0)
     """Age at which an event counts half for popularity."""
+    popularity_of_liked: bool = False
+    """Popularity counts liked events only."""
+    memory_half_life_days: float = Field(default=60.0, gt=0)
+    """Age at which an event counts half for user_knn and ease."""
+    disliked_weight: float = Field(default=0.3, ge=0, le=1)
+    """What a disliked event counts for user_knn and ease (liked or unknown: 1)."""
+    ease_ridge: float = Field(default=100.0, gt=0)
+    """Penalty of ease."""
+    ease_limit: int = Field(default=5_000, ge=1)
+    """Largest catalogue that ease may solve: items x items numbers are held in memory."""
+    als_factors: int = Field(default=32, ge=1, le=512)
+    """Factors of als."""
+    als_rounds: int = Field(default=8, ge=1)
+    """Alternations of als."""
+    als_ridge: float = Field(default=10.0, gt=0)
+    """Penalty of als."""
+    als_limit: int = Field(default=200_000_000, ge=1)
+    """Most numbers (items x factors x factors) in the normal equations of als."""
+    fusion: Literal["trees", "logit"] = "trees"
+    """How lists become one: trees over sources, crowd, contents and user; or a conditional logit over sources."""
+    moments: int = Field(default=4, ge=0, le=50)
+    """Past moments, besides validation, whose candidates the trees learn from."""
+    fit_users: int = Field(default=2_000, ge=1)
+    """Most users asked per moment."""
+    trees: TreeSettings = TreeSettings()
+    """The trees of `fusion: trees`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sources that are built: those chosen, or all to choose from."""
+        return get_args(SourceName) if self.sources == "auto" else self.sources
 
 
 class RankingSettings(Section):
@@ -182,7 +251,12 @@ class EvaluateSettings(Section):
     surface: str | None = None
     """Surface that is evaluated; the first if not set."""
     target: str | None = None
-    """Binary task whose positives are the targets; any event if not set."""
+    """Binary task whose positives are the targets, here and for the fusion; any event if not set."""
+    history: Literal["parts", "before", "rolling"] = "parts"
+    """What is known of a user: the parts before the held-out one; of these the events before each held-out event; or
+    all events before it, held-out ones too."""
+    least_history: int = Field(default=0, ge=0)
+    """Events that a user must have before one counts (rolling)."""
     max_users: int = Field(default=100_000, ge=1)
     """Users evaluated; above it, a seeded sample."""
 

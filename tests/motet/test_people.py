@@ -33,7 +33,14 @@ def test_inputs_are_padded_on_the_left_and_cut_to_the_latest(people: People) -> 
     person = people.find("u04").with_history(np.array([7, 8, 9]), "history", np.array([0, 1, 2], np.int8))
     inputs = people.inputs([person, people.stranger, people.find("u04")], 5)
     assert inputs["items"].tolist()[:2] == [[0, 0, 7, 8, 9], [0, 0, 0, 0, 0]]
-    assert inputs["liking"].tolist()[:2] == [[2, 2, 0, 1, 2], [2, 2, 2, 2, 2]]
+    assert np.isnan(inputs["labels"][:2]).all()  # of a history that is given nothing is known but its items
+    assert np.isnan(inputs["gaps"][:2]).all()
+    stored = people.find("u04")
+    np.testing.assert_array_equal(inputs["labels"][2], stored.labels_ST[-5:])
+    assert inputs["gaps"][2].tolist() == [86_400.0] * 5  # one event a day, in seconds
+    # The log ends on the ninth day, as this user's events do; u03's last event was the day before.
+    assert inputs["away"][2, -1] == 0
+    assert people.inputs([people.find("u03")], 5)["away"][0, -1] == 86_400
     assert inputs["valid"].tolist()[:2] == [[False, False, True, True, True], [False] * 5]
     assert inputs["items"][2].tolist() == people.find("u04").items_S[-5:].tolist()  # 9 events
 

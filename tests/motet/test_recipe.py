@@ -82,6 +82,35 @@ def _task(place: int, **changes: Any) -> list[dict[str, Any]]:
     return [{**task, **(changes if place == number else {})} for number, task in enumerate(_BASE["tasks"])]
 
 
+def _chain(**given: str) -> list[dict[str, Any]]:
+    more = [{"name": name, "kind": "binary", "label": f"{name}s > 0"} for name in ("click", "buy")]
+    return [
+        *_BASE["tasks"],
+        *({**task, **({"given": given[task["name"]]} if task["name"] in given else {})} for task in more),
+    ]
+
+
+def test_surfaces_and_selection_may_name_a_conditional_score() -> None:
+    surfaces = {"home": {"weights": {"buy": 1.0, "buy_given_click": 0.5}}}
+    changes = {"tasks": _chain(buy="click"), "surfaces": surfaces, "train": {"select_by": "buy_given_click.auc"}}
+    recipe = Recipe.model_validate(_with(**changes))
+    assert [score.name for score in recipe.scores] == ["like", "rating", "click", "buy", "buy_given_click"]
+    assert recipe.selection_larger_is_better
+
+
+def test_a_circle_of_two_is_told_at_both_ends() -> None:
+    found = _problems(_with(tasks=_chain(buy="click", click="buy")))
+    assert [path for path, _ in found] == ["tasks.3.given", "tasks.4.given"]
+
+
+def test_columns_of_weights_and_slates_are_read() -> None:
+    best = {"name": "best", "kind": "ranking", "label": "n", "slate": "request", "sample_weight": "price * 2"}
+    recipe = Recipe.model_validate(_with(tasks=[*_BASE["tasks"], best]))
+    assert recipe.label_columns == {
+        "action": "category", "n": "number", "price": "number", "rating": "number", "request": "category",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("sections", "path", "what"),
     [
@@ -105,6 +134,28 @@ def _task(place: int, **changes: Any) -> list[dict[str, Any]]:
         ({"tasks": _task(2, label="item + rating")}, "tasks.2.label", "column 'item' has a name that is used"),
         ({"tasks": _task(2, label="timestamp * rating")}, "tasks.2.label", "'timestamp' has a name that is used"),
         ({"tasks": _task(2, label="action + rating")}, "tasks.2.label", "column 'action' is a number here and a text"),
+        (
+            {"tasks": _task(2, sample_weight="item * 2")},
+            "tasks.2.sample_weight",
+            "column 'item' has a name that is used",
+        ),
+        ({"tasks": _chain(buy="clik")}, "tasks.4.given", "'clik' is not a binary task; did you mean 'click'?"),
+        ({"tasks": _chain(buy="rating")}, "tasks.4.given", "'rating' is not a binary task; valid: like, click"),
+        (
+            {"tasks": _chain(click="click")},
+            "tasks.3.given",
+            "click given click goes in a circle; leave one `given`",
+        ),
+        (
+            {"tasks": [*_chain(buy="click"), {"name": "buy_given_click", "kind": "regression", "label": "n"}]},
+            "tasks.4.given",
+            "'buy_given_click' is a task's name and that of this score; rename",
+        ),
+        (
+            {"tasks": [*_BASE["tasks"], {"name": "best", "kind": "ranking", "label": "n", "slate": "item"}]},
+            "tasks.3.slate",
+            "column 'item' has a name that is used",
+        ),
         (
             {"data": {**_BASE["data"], "interactions": {"path": "i", "ranges": {"ratin": {"min": 1}}}}},
             "data.interactions.ranges.ratin",

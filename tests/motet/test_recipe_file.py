@@ -60,8 +60,8 @@ def _problems(file: Path, text: str | None = None, *overrides: str) -> list[str]
          + _LIST),
         ("    text: [title]\n", "", "r.yaml:4: data.items.text is missing; set it (motet recipe schema says how)"),
         ("encoder: {model: minilm}\n", "", "r.yaml:1: encoder is missing; set it (motet recipe schema says how)"),
-        ("kind: binary", "kind: binry", "r.yaml:10: tasks.1.kind = 'binry': input should be 'retrieval', 'binary' or "
-         "'regression'; did you mean 'binary'?"),
+        ("kind: binary", "kind: binry", "r.yaml:10: tasks.1.kind = 'binry': input should be 'retrieval', 'binary', "
+         "'regression', 'count', 'ordinal' or 'ranking'; did you mean 'binary'?"),
         ("    text: [title]", "    text: title", "r.yaml:6: data.items.text = 'title': input should be a valid list"),
         ("encoder: {model: minilm}", "encoder: minilm",
          "r.yaml:11: encoder = 'minilm': input should be a valid mapping or instance of EncoderSettings"),

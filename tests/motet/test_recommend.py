@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from motet.errors import DataError, RequestError
-from motet.ranking.calibration import sigmoid
+from motet.kinds.calibration import sigmoid
 from motet.recommend import Query, Recommender, Retriever, read_recipe
 from motet.storage import read_json, write_json
 from tests.builders import ITEMS

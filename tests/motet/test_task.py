@@ -1,11 +1,13 @@
 """The Task table: what a row may say, and what follows from it."""
 
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from motet.task import LARGER_IS_BETTER, SELECTION_METRICS, Task
+from motet.kinds import KINDS
+from motet.task import Task, TaskKind, scores_of
 
 
 def test_what_follows_from_a_kind() -> None:
@@ -15,9 +17,20 @@ def test_what_follows_from_a_kind() -> None:
     assert like.weight == 1.0
 
 
-def test_every_selection_metric_has_a_direction() -> None:
-    assert {metric for metrics in SELECTION_METRICS.values() for metric in metrics} == set(LARGER_IS_BETTER)
-    assert [name for name, larger in LARGER_IS_BETTER.items() if not larger] == ["rmse", "loss"]
+def test_the_kinds_of_a_recipe_are_those_of_the_registry() -> None:
+    assert set(get_args(TaskKind)) == set(KINDS)
+
+
+def test_the_scores_are_the_tasks_and_then_what_holds_among_others() -> None:
+    click = Task(name="click", kind="binary", label="c > 0")
+    buy = Task(name="buy", kind="binary", label="b > 0", given="click")
+    scores = scores_of([Task(name="next", kind="retrieval"), buy, click])
+    assert [(score.name, score.among) for score in scores] == [
+        ("buy", None), ("click", None), ("buy_given_click", "click"),
+    ]  # fmt: skip
+    labels = {"click": np.array([1, 0, np.nan, 1]), "buy": np.array([1.0, 0, 0, np.nan])}
+    np.testing.assert_array_equal(scores[0].labels(labels), labels["buy"])
+    np.testing.assert_array_equal(scores[2].labels(labels), [1, np.nan, np.nan, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -31,7 +44,24 @@ def test_every_selection_metric_has_a_direction() -> None:
         ({"kind": "regression", "label": "'abc'"}, "gives a text; use a number such as `rating`"),
         ({"kind": "binary", "label": "'abc'"}, "gives a text; use a comparison"),
         ({"kind": "binary", "label": "a >"}, "label 'a >': ends at column 4"),
-        ({"kind": "binry", "label": "a > 1"}, "Input should be 'retrieval', 'binary' or 'regression'"),
+        (
+            {"kind": "binry", "label": "a > 1"},
+            "'retrieval', 'binary', 'regression', 'count', 'ordinal' or 'ranking'",
+        ),
+        ({"kind": "count", "label": "a > 1"}, "gives a truth; use a number such as `rating`"),
+        ({"kind": "ranking", "label": "a"}, "task 't' is ranking: give it a `slate`, a column such as `request_id`"),
+        ({"kind": "ranking", "label": "'a'", "slate": "s"}, "gives a text; use a comparison such as `rating >= 4` or"),
+        (
+            {"kind": "binary", "label": "a > 1", "slate": "s"},
+            "slate = 's' is for ranking tasks and 't' is binary",
+        ),
+        ({"kind": "binary", "label": "a > 1", "loss": "pairwise"}, "loss = 'pairwise' is for ranking tasks"),
+        ({"kind": "regression", "label": "a", "given": "b"}, "given = 'b' is for binary tasks and 't' is regression"),
+        ({"kind": "count", "label": "a", "negatives": 2}, "negatives = 2 is for binary tasks and 't' is count"),
+        ({"kind": "ordinal", "label": "a", "delay_days": 2}, "delay_days = 2.0 is for binary tasks"),
+        ({"kind": "retrieval", "sample_weight": "a"}, "sample_weight = 'a' is for tasks with a label"),
+        ({"kind": "regression", "label": "a", "sample_weight": "'x'"}, "sample_weight = \"'x'\" gives a text; use"),
+        ({"kind": "regression", "label": "a", "sample_weight": "a +"}, "ends at column 4"),
         ({"kind": "binary", "label": "a > 1", "weight": 0}, "greater than 0"),
         ({"kind": "binary", "label": "a > 1", "weight": float("inf")}, "finite number"),
         ({"kind": "binary", "label": "a > 1", "weight": float("nan")}, "finite number"),

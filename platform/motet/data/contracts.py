@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from motet.data.columns import as_text
 from motet.data.reading import COUNT
+from motet.data.split import split_by_column
 from motet.data_settings import Clean, Entity, Interactions, ValueRange
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
@@ -255,4 +256,11 @@ def flag_unknown_items(table: pa.Table, known: pa.Array) -> pa.Table:
     """Give a reason to the rows whose item is not among the `known` ids of the catalogue."""
     checked = Checked(table, table.column("_problem").combine_chunks())
     checked.flag(pc.invert(pc.is_in(checked.column("item"), value_set=known)), "item is not in the catalogue")
+    return table.set_column(table.column_names.index("_problem"), "_problem", checked.reasons)
+
+
+def flag_unknown_parts(table: pa.Table, column: str) -> pa.Table:
+    """Give a reason to the rows whose split column does not hold train, validation or test."""
+    checked = Checked(table, table.column("_problem").combine_chunks())
+    checked.flag(pa.array(split_by_column(table.column(column)) < 0), f"{column} is not train, validation or test")
     return table.set_column(table.column_names.index("_problem"), "_problem", checked.reasons)

@@ -1,6 +1,7 @@
 """One row per user: the events in order, with part, labels and the profile built from them.
 
-user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown)
+user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown);
+weight:<task> (float, 0 or more) and slate:<task> (number of the slate, -1 for none) of tasks that have them
 """
 
 from collections.abc import Sequence
@@ -9,18 +10,40 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from motet.data.split import leave_one_out, split_by_time
+from motet.data.split import Boundaries, leave_one_out, split_at_random, split_by_column, split_by_time
 from motet.data_settings import Profile, Split
 from motet.task import Task
 
 DAY_MS = 86_400_000
 
 
-def label_columns(table: pa.Table, tasks: Sequence[Task]) -> pa.Table:
-    """Append `label:<task>` (float32, null where unknown) for every scored task."""
+def label_columns(table: pa.Table, tasks: Sequence[Task], latest_ms: int | None = None) -> pa.Table:
+    """Append `label:<task>` (float32, null where unknown) for every scored task, and its weights and slates.
+
+    Args:
+        table: interactions.
+        tasks: the recipe's tasks.
+        latest_ms: time of the latest event of the whole log; needed for tasks with `delay_days`, of which a negative
+            label on an event younger than that is unknown (delayed feedback, Chapelle, KDD 2014).
+    """
     for task in tasks:
-        if task.scored:
-            table = table.append_column(f"label:{task.name}", task.expression.evaluate(table))
+        if not task.scored:
+            continue
+        labels = task.expression.evaluate(table)
+        if task.delay_days is not None:
+            assert latest_ms is not None
+            young = pc.greater(table.column("timestamp"), latest_ms - round(task.delay_days * DAY_MS))
+            open_ = pc.and_(young.combine_chunks(), pc.fill_null(pc.equal(labels, 0.0), False))
+            labels = pc.if_else(open_, pa.scalar(None, pa.float32()), labels)
+        table = table.append_column(f"label:{task.name}", labels)
+        if task.weighing is not None:
+            weights = pc.max_element_wise(
+                pc.fill_null(task.weighing.evaluate(table), 0.0), pa.scalar(0.0, pa.float32())
+            )
+            table = table.append_column(f"weight:{task.name}", weights)
+        if task.slate is not None:
+            codes = table.column(task.slate).combine_chunks().dictionary_encode().indices
+            table = table.append_column(f"slate:{task.name}", pc.fill_null(codes, -1))
     return table
 
 
@@ -33,11 +56,17 @@ def user_lengths(table: pa.Table) -> np.ndarray:
     return np.diff(np.append(starts, len(user)))
 
 
-def assign_parts(table: pa.Table, split: Split, boundaries: tuple[int, int] | None) -> pa.Table:
+def assign_parts(table: pa.Table, split: Split, boundaries: Boundaries | None, seed: int = 0) -> pa.Table:
     """Append `part` (int8) to rows ordered by user and time."""
     if split.kind == "time":
         assert boundaries is not None
         parts_N = split_by_time(table.column("timestamp").to_numpy(), boundaries)
+    elif split.kind == "random":
+        users, items = (table.column(name).combine_chunks() for name in ("user", "item"))
+        parts_N = split_at_random(users, items, split, seed)
+    elif split.kind == "column":
+        assert split.column is not None
+        parts_N = split_by_column(table.column(split.column))
     else:
         parts_N = leave_one_out(user_lengths(table))
     return table.append_column("part", pa.array(parts_N, pa.int8()))
@@ -54,7 +83,8 @@ def build_histories(table: pa.Table, item_place: pa.Array) -> pa.Table:
     offsets = np.append(0, np.cumsum(lengths_U)).astype(np.int32)
     columns = {"user": table.column("user").combine_chunks().take(pa.array(offsets[:-1]))}
     lists = {"items": item_place, "timestamps": table.column("timestamp"), "parts": table.column("part")}
-    lists |= {name: table.column(name) for name in table.column_names if name.startswith("label:")}
+    own = ("label:", "weight:", "slate:")
+    lists |= {name: table.column(name) for name in table.column_names if name.startswith(own)}
     for name, values in lists.items():
         array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         columns[name] = pa.ListArray.from_arrays(pa.array(offsets), array)

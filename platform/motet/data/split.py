@@ -1,33 +1,41 @@
-"""Train, validation and test: by time, or each user's last two events.
+"""Train, validation and test: by time, each user's last two events, at random, or as a column says.
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST = 0, 1, 2; UNUSED = 3 is what came after the share of the log that is used
 """
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motet.data.hashing import tie_breaker
 
 from motet.data_settings import Split
 from motet.errors import DataError
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
+PART_NAMES = ("train", "validation", "test")
 
 
-def time_boundaries(timestamps_N: np.ndarray, split: Split) -> tuple[int, int]:
-    """Return the last millisecond of train and of validation.
+Boundaries = tuple[int, int, int]
+
+
+def time_boundaries(timestamps_N: np.ndarray, split: Split) -> Boundaries:
+    """Return the last millisecond of train, of validation and of test.
 
     The boundaries are quantiles by the method `lower`, so a moment belongs to one side as a whole.
     """
-    shares = [1 - split.validation - split.test, 1 - split.test]
-    train_end, validation_end = np.quantile(timestamps_N, shares, method="lower")
-    return int(train_end), int(validation_end)
+    shares = [split.until - split.validation - split.test, split.until - split.test, split.until]
+    train_end, validation_end, test_end = np.quantile(timestamps_N, shares, method="lower")
+    return int(train_end), int(validation_end), int(test_end)
 
 
-def require_parts(moments_N: np.ndarray, boundaries: tuple[int, int]) -> None:
+def require_parts(moments_N: np.ndarray, boundaries: Boundaries) -> None:
     """Refuse boundaries that leave validation or test without an event.
 
     Raises:
         DataError: saying which part, and at which moment too many events stand.
     """
-    sizes = np.bincount(split_by_time(moments_N, boundaries), minlength=3)
+    sizes = np.bincount(split_by_time(moments_N, boundaries), minlength=4)
     for part, name in ((VALIDATION, "validation"), (TEST, "test")):
         if not sizes[part]:
             raise DataError(
@@ -37,10 +45,22 @@ def require_parts(moments_N: np.ndarray, boundaries: tuple[int, int]) -> None:
             )
 
 
-def split_by_time(timestamps_N: np.ndarray, boundaries: tuple[int, int]) -> np.ndarray:
+def split_by_time(timestamps_N: np.ndarray, boundaries: Boundaries) -> np.ndarray:
     """Return the part of each event as int8."""
-    train_end, validation_end = boundaries
-    return ((timestamps_N > train_end).astype(np.int8) + (timestamps_N > validation_end)).astype(np.int8)
+    return sum((timestamps_N > end).astype(np.int8) for end in boundaries)  # type: ignore[return-value]
+
+
+def split_at_random(users: pa.Array, items: pa.Array, split: Split, seed: int) -> np.ndarray:
+    """Return the part of each event as int8, by a hash of user, item and seed."""
+    share_N = tie_breaker(users, items, seed) / 2.0**64
+    ends = (1 - split.validation - split.test, 1 - split.test)
+    return sum((share_N >= end).astype(np.int8) for end in ends)  # type: ignore[return-value]
+
+
+def split_by_column(values: pa.ChunkedArray) -> np.ndarray:
+    """Return the part of each event as int8, -1 for a value that is no part."""
+    places = pc.index_in(values.cast(pa.string()), value_set=pa.array(PART_NAMES))
+    return np.asarray(pc.fill_null(places, -1).to_numpy()).astype(np.int8)
 
 
 def leave_one_out(lengths_U: np.ndarray) -> np.ndarray:

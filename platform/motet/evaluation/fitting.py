@@ -1,21 +1,23 @@
-"""What is fitted on validation events, by the steps that serving uses: fusion weights and calibrators."""
+"""What is fitted on held-out events, by the steps that serving uses: fusion and calibrators."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from motet.evaluation.held_out import HeldOut
+from motet.evaluation.held_out import HeldOut, target_rows
 from motet.recommend import Recommender
 from motet.retrieval.state import UserState
 
 
 @dataclass(frozen=True)
 class Example:
-    """One user's candidates and which of them came next; raw scores and labels of all that came."""
+    """One user's candidates with their features, which of them came, and raw scores and labels of all that came."""
 
     scores_CS: np.ndarray
     ranks_CS: np.ndarray
+    features_CF: np.ndarray
     rows: np.ndarray
+    missed: int
     raw_NT: np.ndarray
     labels_NT: np.ndarray
 
@@ -25,23 +27,42 @@ def _excluded(state: UserState, repeats: bool) -> np.ndarray:
     return np.zeros(0, np.int64) if repeats else state.items_S
 
 
-def gather_examples(recommender: Recommender, users: list[HeldOut], repeats: bool) -> list[Example]:
+def gather_examples(
+    recommender: Recommender,
+    users: list[HeldOut],
+    withheld: tuple[str, ...] = (),
+    most: int | None = None,
+    seed: int = 0,
+) -> list[Example]:
     """Return one example per user.
 
     Args:
         recommender: sources fitted without the held-out part.
         users: held-out users.
-        repeats: whether items of the history may come again.
+        withheld: sources that have seen the held-out part, and therefore say nothing.
+        most: candidates kept per user: all that came, and a sample of the others; all if None.
+        seed: of the sample.
     """
     embedder, retriever, reranker = recommender.embedder, recommender.retriever, recommender.reranker
+    recipe, draw = retriever.recipe, np.random.default_rng(seed)
     states = embedder.states([user.person(embedder.people.find(user.user)) for user in users])
     examples = []
     for user, state in zip(users, states, strict=True):
-        places_C, scores_CS, ranks_CS = retriever.collect(state, retriever.items.allowed({}, _excluded(state, repeats)))
-        rows = np.flatnonzero(np.isin(places_C, user.targets_N))
+        allowed_I = retriever.items.allowed({}, _excluded(state, not recipe.excludes_seen))
+        found = retriever.collect(state, allowed_I, withheld=withheld)
+        targets_N = np.unique(user.targets_N[target_rows(user, recipe)])
+        taken_C = np.isin(found.places_C, targets_N)
+        missed = len(targets_N) - int(taken_C.sum())
+        features_CF = retriever.features.of(state, found)
+        if most is not None and len(taken_C) > most:
+            order_C = np.argsort(draw.random(len(taken_C)) - taken_C, kind="stable")[:most]
+            kept = np.sort(order_C)
+            found, features_CF, taken_C = found.take(kept), features_CF[kept], taken_C[kept]
         pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
         raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
-        labels = [user.labels[name] for name in reranker.model.scored]
+        labels = [score.labels(user.labels) for score in recipe.scores]
         labels_NT = np.stack(labels, 1) if labels else np.zeros((len(user.targets_N), 0), np.float32)
-        examples.append(Example(scores_CS, ranks_CS, rows, raw_NT, labels_NT))
+        examples.append(
+            Example(found.scores_CS, found.ranks_CS, features_CF, np.flatnonzero(taken_C), missed, raw_NT, labels_NT)
+        )
     return examples

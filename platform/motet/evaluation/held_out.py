@@ -1,11 +1,13 @@
 """The users whose next events are known: their history up to then, and what came."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from motet.people import Person
+from motet.people import Person, stack_labels
+from motet.recipe import Recipe
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
 
@@ -19,42 +21,98 @@ class HeldOut:
     timestamps_S: np.ndarray
     targets_N: np.ndarray
     labels: dict[str, np.ndarray]
+    slates: dict[str, np.ndarray] = field(default_factory=dict)
+    """Number of each target's slate by ranking task, -1 for none and for those that began in the history."""
+    events_ST: np.ndarray | None = None
+    """Labels of the history by scored task."""
+    asked_ms: int | None = None
+    """The moment of asking."""
 
     def person(self, stored: Person) -> Person:
         """Return the stored person with the history up to the held-out part."""
         known = stored.with_history(self.items_S, "known" if len(self.items_S) else "attributes", self.liking_S)
-        return Person(**{**known.__dict__, "timestamps_S": self.timestamps_S})
+        return replace(known, timestamps_S=self.timestamps_S, labels_ST=self.events_ST, asked_ms=self.asked_ms)
 
 
-def held_out(histories: pa.Table, part: int, liked: str | None) -> list[HeldOut]:
-    """Return the users with events in a part; their history is everything in the parts before it.
+def held_out(
+    histories: pa.Table,
+    part: int,
+    liked: str | None,
+    known: str = "parts",
+    asked_ms: int | None = None,
+    least: int = 0,
+) -> list[HeldOut]:
+    """Return the users with events in a part, and what was known of them before.
 
     Args:
         histories: rows of `histories/`.
         part: VALIDATION or TEST of `motet.data.split`.
         liked: the label column that says whether an event was liked.
+        known: `evaluate.history` of the recipe: parts (everything in the parts before), before (of these the events
+            before each held-out one) or rolling (all events before each held-out one, but for later parts).
+        asked_ms: the moment of asking; that of the first target if None.
+        least: fewest events of a history (rolling).
+
+    Returns:
+        One entry per user, or one per held-out event for `before` and `rolling`.
     """
     found = []
     columns = [name for name in histories.column_names if name.startswith("label:")]
+    slates = [name for name in histories.column_names if name.startswith("slate:")]
     for row in histories.to_pylist():
         parts_S = np.array(row["parts"])
-        before_S, now_S = parts_S < part, parts_S == part
-        if not now_S.any():
+        held = np.flatnonzero(parts_S == part)
+        arrays = _Row(row, columns, slates, liked)
+        if known == "parts":
+            if len(held):
+                found.append(arrays.entry(np.flatnonzero(parts_S < part), held, asked_ms))
             continue
-        items_S = np.array(row["items"], np.int64)
-        labels = {name.removeprefix("label:"): np.array(row[name], np.float32)[now_S] for name in columns}
-        liking_S = (
-            liking_of(np.array(row[liked], np.float32)) if liked else np.full(len(items_S), LIKING_UNKNOWN, np.int8)
-        )
-        moments_S = np.array(row["timestamps"], np.int64)
-        found.append(
-            HeldOut(
-                row["user"],
-                items_S[before_S],
-                liking_S[before_S],
-                moments_S[before_S],
-                items_S[now_S],
-                labels,
-            )
-        )
+        usable_S = parts_S < part if known == "before" else parts_S <= part
+        for place in held:
+            before = np.flatnonzero(usable_S[:place])
+            if known == "before" or len(before) >= least:
+                found.append(arrays.entry(before, np.array([place]), None))
     return found
+
+
+class _Row:
+    """A user's history as arrays."""
+
+    def __init__(self, row: dict[str, Any], columns: list[str], slates: list[str], liked: str | None) -> None:
+        self.user = row["user"]
+        self.items_S = np.array(row["items"], np.int64)
+        self.moments_S = np.array(row["timestamps"], np.int64)
+        count = len(self.items_S)
+        unknown_S = np.full(count, LIKING_UNKNOWN, np.int8)
+        self.liking_S = liking_of(np.array(row[liked], np.float32)) if liked else unknown_S
+        self.labels = {name.removeprefix("label:"): np.array(row[name], np.float32) for name in columns}
+        self.slates = {name.removeprefix("slate:"): np.array(row[name], np.int64) for name in slates}
+        self.labels_ST = stack_labels([row[name] for name in columns], count)
+
+    def entry(self, before: np.ndarray, now: np.ndarray, asked_ms: int | None) -> HeldOut:
+        """Return what was known at the places `before`, and what came at the places `now`."""
+        slates = {
+            name: np.where(np.isin(codes_S[now], codes_S[before]), -1, codes_S[now])
+            for name, codes_S in self.slates.items()
+        }
+        return HeldOut(
+            self.user,
+            self.items_S[before],
+            self.liking_S[before],
+            self.moments_S[before],
+            self.items_S[now],
+            {name: labels_S[now] for name, labels_S in self.labels.items()},
+            slates,
+            self.labels_ST[before],
+            int(self.moments_S[now][0]) if asked_ms is None else asked_ms,
+        )
+
+
+def target_rows(user: HeldOut, recipe: Recipe) -> np.ndarray:
+    """Return which held-out events are targets: all, or the positives of `evaluate.target`; new items only."""
+    wanted_N = np.ones(len(user.targets_N), bool)
+    if recipe.evaluate.target is not None:
+        wanted_N = user.labels[recipe.evaluate.target] == 1
+    if recipe.excludes_seen:
+        wanted_N &= ~np.isin(user.targets_N, user.items_S)
+    return wanted_N

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.evaluation.held_out import HeldOut
+from motet.evaluation.held_out import HeldOut, target_rows
 from motet.evaluation.ranking_metrics import EMPTY, rank_metrics
 from motet.recipe import Recipe
 from motet.recommend import Query, Recommender
@@ -27,16 +27,6 @@ def protocol_in_words(recipe: Recipe) -> str:
     ranked = "all items that the user has not met" if recipe.excludes_seen else "all items"
     target = f"positives of {recipe.evaluate.target}" if recipe.evaluate.target else "any event"
     return f"{PROTOCOLS[recipe.data.split.kind]} Ranked: {ranked}. Targets: {target}."
-
-
-def target_rows(user: HeldOut, recipe: Recipe) -> np.ndarray:
-    """Return which held-out events are targets: all, or the positives of `evaluate.target`; new items only."""
-    wanted_N = np.ones(len(user.targets_N), bool)
-    if recipe.evaluate.target is not None:
-        wanted_N = user.labels[recipe.evaluate.target] == 1
-    if recipe.excludes_seen:
-        wanted_N &= ~np.isin(user.targets_N, user.items_S)
-    return wanted_N
 
 
 def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[str, Any]]:
@@ -78,11 +68,13 @@ def _lists(recommender: Recommender, state: Any, query: Query) -> dict[str, list
 
 
 def _tasks(recommender: Recommender, state: Any, user: HeldOut) -> dict[str, list[list[float]]]:
-    """Return {task: [[prediction, label], ...]} for the held-out events."""
+    """Return {score: [[prediction, label, slate], ...]} for the held-out events; -1 is no slate."""
     reranker = recommender.reranker
     pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
     raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
-    return {
-        name: np.stack([reranker.calibrated(name, raw_NT[:, column]), user.labels[name]], 1).tolist()
-        for column, name in enumerate(reranker.model.scored)
-    }
+    none_N = np.full(len(user.targets_N), -1)
+    rows = {}
+    for column, score in enumerate(reranker.recipe.scores):
+        served_N, slates_N = reranker.calibrated(score.name, raw_NT[:, column]), user.slates.get(score.name, none_N)
+        rows[score.name] = np.stack([served_N, score.labels(user.labels), slates_N], 1).tolist()
+    return rows

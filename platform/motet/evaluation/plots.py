@@ -119,7 +119,7 @@ def reliability_curve(bins: Sequence[Mapping[str, Any]]) -> str:
     """Draws the share that came true over the probability that was said, and the rows of each bin.
 
     Args:
-        bins: What `task_metrics.reliability` gives.
+        bins: What `kinds.metrics.reliability` gives.
 
     Returns:
         The SVG, or "" if all bins are empty.

@@ -8,7 +8,7 @@ The report is a plain dict. Every section may be missing; the page then leaves i
 | counts | `{"users": n, "items": n, "interactions": n, "evaluated_users": n}` |
 | ledger | for each table `{"read": n, "kept": n, "quarantined": n, "merged": n, "reasons": {reason: n}}` |
 | ranking | `{"k": 10, "systems": {name: {metric: figure}}, "differences": {name: figure}}` |
-| tasks | for each task its `kind` (`binary` or `regression`) and the figures of `task_metrics` |
+| tasks | for each task its `kind` and the figures of its report in `motet.kinds` |
 | training | for each epoch its `epoch`, `seconds`, `loss`, `losses` by task and `validation` by metric |
 | index | `{"kind": "flat", "recall@100": 1.0, "floor": 0.95}` |
 | stages | `{stage: seconds}` |

@@ -7,15 +7,20 @@ each task's weight, and every worker multiplies its own share by it. So one work
     uncertainty   learned log-variances (Kendall et al., CVPR 2018)
     dwa           dynamic weight averaging: slow tasks weigh more (Liu et al., CVPR 2019)
     famo          fast adaptive multitask optimisation (Liu et al., NeurIPS 2023); one more forward a step
+    gradnorm      gradients of like norm at the last shared layer, larger for slow tasks (Chen et al., ICML 2018)
+
+pcgrad and cagrad leave the losses with the recipe's weights and combine gradients: see `motet.losses.surgery`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchjd.scalarization import DWA, FAMO, UW, Constant
 
+from motet.losses.gradnorm import GradNorm
 from motet.task import Task
 
 
@@ -23,21 +28,25 @@ class Balancer:
     """Gives each task's weight at each step.
 
     Args:
-        kind: static, uncertainty, dwa or famo.
+        kind: `model.balance` of the recipe.
         tasks: the recipe's tasks; their `weight` counts under static.
-        learning_rate: of the log-variances (uncertainty).
+        learning_rate: of the log-variances (uncertainty) or the weights (gradnorm).
     """
 
     def __init__(self, kind: str, tasks: Sequence[Task], learning_rate: float = 0.025) -> None:
         self.kind = kind
+        fixed = partial(Constant, torch.tensor([task.weight for task in tasks]))
         made = {
-            "static": lambda: Constant(torch.tensor([task.weight for task in tasks])),
+            "static": fixed,
+            "pcgrad": fixed,
+            "cagrad": fixed,
+            "gradnorm": lambda: GradNorm(len(tasks)),
             "uncertainty": lambda: UW(len(tasks)),
             "dwa": DWA,
             "famo": lambda: FAMO(len(tasks)),
         }
         self.scalarizer: Any = made[kind]()
-        own = list(self.scalarizer.parameters()) if kind == "uncertainty" else []
+        own = list(self.scalarizer.parameters()) if kind in ("uncertainty", "gradnorm") else []
         self.optimizer = torch.optim.Adam(own, lr=learning_rate) if own else None
 
     @property
@@ -45,8 +54,27 @@ class Balancer:
         """Whether `after_step` wants the losses of the same batch after the model's update."""
         return self.kind == "famo"
 
-    def weights(self, losses_T: Tensor) -> Tensor:
-        """Return the weight of each task, [T], given the global losses, [T] on the CPU."""
+    @property
+    def needs_norms(self) -> bool:
+        """Whether `weights` wants the norm of each task's gradient at the last shared layer."""
+        return self.kind == "gradnorm"
+
+    @property
+    def operates(self) -> bool:
+        """Whether the tasks' gradients of what they share are combined, rather than their losses added."""
+        return self.kind in ("pcgrad", "cagrad")
+
+    def weights(self, losses_T: Tensor, norms_T: Tensor | None = None) -> Tensor:
+        """Return the weight of each task, [T].
+
+        Args:
+            losses_T: global losses, on the CPU.
+            norms_T: norms of the tasks' unweighted gradients at the last shared layer, if `needs_norms`.
+        """
+        if self.needs_norms:
+            assert norms_T is not None
+            assert self.optimizer is not None
+            return self.scalarizer.learn(losses_T.detach().float(), norms_T.detach().float(), self.optimizer)
         losses_T = losses_T.detach().float().clamp(min=1e-8).requires_grad_()
         combined = self.scalarizer(losses_T)
         if self.optimizer is not None:
@@ -76,7 +104,9 @@ class Balancer:
             return {}
         name, values, optimizer = learned
         moments = optimizer.state_dict()["state"].get(0, {}) if optimizer is not None else {}
-        return {name: values.detach().tolist()} | {key: value.reshape(-1).tolist() for key, value in moments.items()}
+        first = {"first": self.scalarizer.first_T.tolist()} if self.kind == "gradnorm" else {}
+        moved = {key: value.reshape(-1).tolist() for key, value in moments.items()}
+        return {name: values.detach().tolist()} | first | moved
 
     def load(self, state: dict[str, list[float]]) -> None:
         """Restore what `state` gave."""
@@ -90,6 +120,8 @@ class Balancer:
         name, values, optimizer = learned
         with torch.no_grad():
             values.copy_(torch.tensor(state[name]))
+            if "first" in state:
+                self.scalarizer.first_T.copy_(torch.tensor(state["first"]))
         if "step" not in state:
             return
         if optimizer is None:
@@ -106,4 +138,6 @@ class Balancer:
             return "log_variances", self.scalarizer.log_var, self.optimizer
         if self.kind == "famo":
             return "logits", self.scalarizer._w, self.scalarizer._optimizer
+        if self.kind == "gradnorm":
+            return "task_weights", self.scalarizer.weights_T, self.optimizer
         return None

@@ -8,20 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motet.errors import DataError
+from motet.kinds import LabelScale
 from motet.model.recommender import Recommender, Shapes
 from motet.settings import ModelSettings
 from motet.storage import read_json, write_file_atomic, write_json
 from motet.task import Task
-
-
-@dataclass(frozen=True)
-class LabelScale:
-    """Mean, standard deviation and range of a label over the training rows."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class ModelCard:
 
     def build(self) -> Recommender:
         """Return the network with fresh weights."""
-        return Recommender(self.shapes, self.tasks, self.settings)
+        return Recommender(self.shapes, self.tasks, self.settings, self.scales)
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:

@@ -2,19 +2,26 @@
 
 user_BD    = user tower(history)              item_ID = item tower(catalogue)
 retrieval  = cosine(user, item) / temperature
-task_BCT   = heads(experts([user, item, user * item, cosine, log count of the item]))
+outputs    = heads(experts([user, item, user * item, cosine, log count of the item]))     one [N, O] per task
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from motet.kinds import LabelScale
+from motet.model.chain import chain_logits
 from motet.model.experts import build_experts
+from motet.model.heads import build_head
 from motet.model.items import ItemTower
 from motet.model.users import UserTower
 from motet.settings import ModelSettings
-from motet.task import Task
+from motet.task import Task, scores_of
+
+TASK_EMBEDDING = 8
+"""Width of a task's own item embedding."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +40,29 @@ class Shapes:
 class Recommender(nn.Module):
     """Towers and heads of one recipe."""
 
-    def __init__(self, shapes: Shapes, tasks: tuple[Task, ...], settings: ModelSettings) -> None:
+    def __init__(
+        self, shapes: Shapes, tasks: tuple[Task, ...], settings: ModelSettings, scales: Mapping[str, LabelScale]
+    ) -> None:
         super().__init__()
-        self.scored = [task.name for task in tasks if task.scored]
+        self.tasks = [task for task in tasks if task.scored]
+        self.scored = [task.name for task in self.tasks]
+        self.scores = [score.name for score in scores_of(tasks)]
         self.items = ItemTower(shapes.items, shapes.item_text, shapes.item_slots, shapes.item_numbers, settings)
-        self.users = UserTower(shapes.user_text, shapes.user_slots, shapes.user_numbers, settings)
+        self.users = UserTower(
+            shapes.user_text, shapes.user_slots, shapes.user_numbers, [scales[name] for name in self.scored], settings
+        )
         self.log_temperature = nn.Parameter(torch.tensor(-2.65))
         self.experts: nn.Module | None = None
+        self.task_items: nn.Embedding | None = None
         if self.scored:
-            self.experts = build_experts(3 * settings.dim + 2, len(self.scored), settings)
-            self.heads = nn.ModuleList([nn.Linear(settings.expert_dim, 1) for _ in self.scored])
+            width = 3 * settings.dim + 2
+            if settings.task_embeddings:
+                self.task_items = nn.Embedding(shapes.items + 1, len(self.scored) * TASK_EMBEDDING)
+                nn.init.zeros_(self.task_items.weight)
+                width += TASK_EMBEDDING
+            self.experts = build_experts(width, len(self.scored), settings)
+            outputs = [task.rules.outputs(scales[task.name]) for task in self.tasks]
+            self.heads = nn.ModuleList([build_head(settings.expert_dim, count) for count in outputs])
 
     @property
     def temperature(self) -> Tensor:
@@ -54,12 +74,32 @@ class Recommender(nn.Module):
         scaled_ND = nn.functional.normalize(user_ND, dim=-1) / self.temperature
         return scaled_ND @ nn.functional.normalize(item_ID, dim=-1).T
 
-    def task_scores(self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor) -> Tensor:
-        """Return one raw score (logit or value) per pair and scored task, [N, T]."""
+    def task_outputs(self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor) -> list[Tensor]:
+        """Return each scored task's outputs, [N, O] each.
+
+        Args:
+            user_ND: from the user tower.
+            item_ND: from the item tower.
+            log_count_N: how often the item was met, as a scaled log.
+            ids_N: the item's place + 1; 0 for one without events, which has no embedding of a task.
+        """
         assert self.experts is not None
         cosine_N = nn.functional.cosine_similarity(user_ND, item_ND, dim=-1)
-        pair_NF = torch.cat(
-            [user_ND, item_ND, user_ND * item_ND, cosine_N.unsqueeze(-1), log_count_N.unsqueeze(-1)], -1
-        )
-        mixed_NTD = self.experts(pair_NF)
-        return torch.cat([head(mixed_NTD[:, place]) for place, head in enumerate(self.heads)], -1)
+        pair = torch.cat([user_ND, item_ND, user_ND * item_ND, cosine_N.unsqueeze(-1), log_count_N.unsqueeze(-1)], -1)
+        if self.task_items is not None:
+            own_NTK = self.task_items(ids_N).view(len(pair), len(self.scored), TASK_EMBEDDING)
+            own_NTK = own_NTK * (ids_N > 0).to(pair.dtype)[:, None, None]
+            pair = torch.cat([pair.unsqueeze(1).expand(-1, len(self.scored), -1), own_NTK], -1)
+        mixed_NTD = self.experts(pair)
+        return [head(mixed_NTD[:, place]) for place, head in enumerate(self.heads)]
+
+    def task_scores(self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor) -> Tensor:
+        """Return one raw score per pair and score of `motet.task.scores_of`, [N, C]."""
+        return self.raw_scores(self.task_outputs(user_ND, item_ND, log_count_N, ids_N))
+
+    def raw_scores(self, outputs: list[Tensor]) -> Tensor:
+        """Return the raw scores [N, C] of the heads' outputs: over all events, then among those of `given`."""
+        raw = {task.name: task.rules.raw(one) for task, one in zip(self.tasks, outputs, strict=True)}
+        chained = raw | chain_logits(raw, self.tasks)
+        among = [raw[task.name] for task in self.tasks if task.given is not None]
+        return torch.stack([*(chained[name] for name in self.scored), *among], -1)

@@ -24,10 +24,11 @@ class Recommender:
     Args:
         folder: a bundle.
         threads: torch threads; None leaves them.
+        fitted: folder of sources that were fitted as of another moment; the bundle's own if None.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        self.embedder, self.retriever = Embedder(folder, threads), Retriever(folder)
+    def __init__(self, folder: Path, threads: int | None = None, fitted: Path | None = None) -> None:
+        self.embedder, self.retriever = Embedder(folder, threads), Retriever(folder, fitted)
         self.reranker = Reranker(folder, threads)
 
     def recommend(self, query: Query) -> tuple[UserState, list[Item]]:

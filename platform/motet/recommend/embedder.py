@@ -10,6 +10,7 @@ from motet.data.histories import profile_vector, profile_weights
 from motet.encoders.text import TextEncoder, encoder_key
 from motet.errors import EncoderError, RequestError
 from motet.model.io import load_model
+from motet.model.users import Events
 from motet.people import People, Person
 from motet.recommend.query import Query, read_recipe
 from motet.retrieval.catalogue import ItemTable
@@ -97,10 +98,12 @@ class Embedder:
         prefix_BD = users.prefix(*(torch.from_numpy(inputs[name]) for name in ("text", "slots", "numbers")))
         valid_BS = torch.from_numpy(inputs["valid"])
         events_BSD = self.catalogue_ID[torch.from_numpy(inputs["items"])]
-        outputs_BPD = users(prefix_BD, events_BSD, torch.from_numpy(inputs["liking"]), valid_BS)
+        labels_BST, gaps_BS, away_BP = (torch.from_numpy(inputs[name]) for name in ("labels", "gaps", "away"))
+        outputs_BPD = users(prefix_BD, Events(events_BSD, labels_BST, gaps_BS, valid_BS, away_BP))
         return np.asarray(last_output(outputs_BPD, valid_BS).numpy())
 
     def _state(self, person: Person, raw_D: np.ndarray) -> UserState:
+        dated = person.asked_ms is not None and len(person.timestamps_S) > 0
         unit_D = raw_D / max(float(np.linalg.norm(raw_D)), 1e-12)
         return UserState(
             vector_D=unit_D.astype(np.float32),
@@ -109,6 +112,10 @@ class Embedder:
             liking_S=person.liking_S,
             level=person.level,
             raw_D=raw_D,
+            asked_ms=person.asked_ms,
+            first_ms=int(person.timestamps_S[0]) if dated else None,
+            last_ms=int(person.timestamps_S[-1]) if dated else None,
+            slots=person.slots,
         )
 
     def content(self, person: Person) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from motet.kinds.calibration import Calibrator
 from motet.model.io import load_model
-from motet.ranking.calibration import Calibrator, sigmoid
 from motet.ranking.diversity import select
 from motet.ranking.reasons import explain
 from motet.ranking.value import values
@@ -37,30 +37,30 @@ class Reranker:
 
     @torch.inference_mode()
     def raw_scores(self, user_ND: np.ndarray, places_N: np.ndarray) -> np.ndarray:
-        """Return the heads' raw scores of pairs, float32 [N, T]."""
+        """Return the raw scores of pairs by `Recipe.scores`, float32 [N, C]."""
         if not self.model.scored:
             return np.zeros((len(places_N), 0), np.float32)
         items_ND = torch.from_numpy(self.items.vectors_ID[places_N])
         log_count_N = torch.from_numpy(self.items.log_count_I[places_N])
         users_ND = torch.from_numpy(np.array(user_ND, np.float32, order="C"))
-        return np.asarray(self.model.task_scores(users_ND, items_ND, log_count_N).numpy())
+        ids_N = torch.from_numpy(np.where(self.items.log_count_I[places_N] > 0, places_N + 1, 0))
+        return np.asarray(self.model.task_scores(users_ND, items_ND, log_count_N, ids_N).numpy())
 
     def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:
-        """Return calibrated scores by task, [C] each."""
+        """Return calibrated scores by name, [C] each."""
         count = len(candidates.places_C)
         raw_CT = self.raw_scores(np.broadcast_to(user.raw_D, (count, len(user.raw_D))), candidates.places_C)
         scores = {self.recipe.retrieval_task.name: np.exp(candidates.fused_C)}
-        for column, name in enumerate(self.model.scored):
+        for column, name in enumerate(self.model.scores):
             scores[name] = self.calibrated(name, raw_CT[:, column])
         return scores
 
-    def calibrated(self, task: str, raw_N: np.ndarray) -> np.ndarray:
-        """Return calibrated scores of one task."""
-        if task in self.calibrators:
-            return self.calibrators[task].apply(raw_N)
-        if task in self.card.scales:
-            return np.asarray(raw_N * self.card.scales[task].std + self.card.scales[task].mean, np.float32)
-        return sigmoid(raw_N)
+    def calibrated(self, name: str, raw_N: np.ndarray) -> np.ndarray:
+        """Return calibrated scores of one of `Recipe.scores`."""
+        if name in self.calibrators:
+            return self.calibrators[name].apply(raw_N)
+        task = next(score.task for score in self.recipe.scores if score.name == name)
+        return task.rules.uncalibrated(self.card.scales[task.name]).apply(raw_N)
 
     def order(
         self, user: UserState, candidates: Candidates, query: Query

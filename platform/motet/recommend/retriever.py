@@ -7,9 +7,12 @@ import numpy as np
 from motet.errors import RequestError
 from motet.recommend.query import Query, find_surface, read_recipe
 from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.features import Collected, RankFeatures
 from motet.retrieval.fusion import Fusion, log_softmax
 from motet.retrieval.library import load_sources
 from motet.retrieval.state import Candidates, UserState
+from motet.retrieval.trees import Trees
+from motet.retrieval.trends import Trends
 from motet.storage import read_json
 
 _TEXT_SHARPNESS = 20.0
@@ -18,12 +21,18 @@ _TEXT_SHARPNESS = 20.0
 class Retriever:
     """Finds candidates for user states."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fitted: Path | None = None) -> None:
+        """Load the step.
+
+        Args:
+            folder: a bundle.
+            fitted: folder of the sources that were fitted as of another moment; the bundle's own if None.
+        """
         self.recipe = read_recipe(folder)
         self.items = ItemTable.load(folder)
-        self.sources = load_sources(folder, self.recipe, self.items)
-        path = folder / "fusion.json"
-        self.fusion = Fusion.from_dict(read_json(path)) if path.exists() else None
+        self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted)
+        self.features = RankFeatures(tuple(self.sources), self.items, Trends.load(fitted or folder))
+        self.fusion = load_fusion(folder)
 
     def run(self, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates of one user, best first: at most `retrieval.candidates`, or k if that is more.
@@ -33,18 +42,19 @@ class Retriever:
         Raises:
             RequestError: for a surface or filter that the release does not have.
         """
-        places_C, scores_CS, ranks_CS = self.collect(user, self.allowed(user, query), query.k)
+        found = self.collect(user, self.allowed(user, query), query.k)
         if user.level == "text" and "profile" in self.sources:
             column = list(self.sources).index("profile")
-            listed = ~np.isnan(ranks_CS[:, column])
-            places_C, scores_CS, ranks_CS = places_C[listed], scores_CS[listed], ranks_CS[listed]
-            fused_C = log_softmax(_TEXT_SHARPNESS * scores_CS[:, column])
+            found = found.take(np.flatnonzero(~np.isnan(found.ranks_CS[:, column])))
+            fused_C = log_softmax(_TEXT_SHARPNESS * np.nan_to_num(found.scores_CS[:, column]))
+        elif isinstance(self.fusion, Trees):
+            fused_C = self.fusion.log_probabilities(self.features.of(user, found))
         else:
             assert self.fusion is not None
-            fused_C = self.fusion.log_probabilities(scores_CS, ranks_CS)
-        listed_CS = np.where(np.isnan(ranks_CS), np.nan, scores_CS)
-        best = np.lexsort((places_C, -fused_C))[: max(self.recipe.retrieval.candidates, query.k)]
-        return Candidates(places_C, fused_C, listed_CS, tuple(self.sources)).take(best)
+            fused_C = self.fusion.log_probabilities(found.scores_CS, found.ranks_CS)
+        listed_CS = np.where(np.isnan(found.ranks_CS), np.nan, found.scores_CS)
+        best = np.lexsort((found.places_C, -fused_C))[: max(self.recipe.retrieval.candidates, query.k)]
+        return Candidates(found.places_C, fused_C, listed_CS, tuple(self.sources)).take(best)
 
     def allowed(self, user: UserState, query: Query) -> np.ndarray:
         """Return which items may be shown, bool [I]."""
@@ -56,26 +66,27 @@ class Retriever:
         return allowed_I & self.items.allowed(fixed, np.zeros(0, np.int64)) if fixed else allowed_I
 
     def collect(
-        self, user: UserState, allowed_I: np.ndarray, least: int = 1
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the union of the lists: places [C], scores [C, S] (0: none), ranks [C, S] (NaN: not listed).
+        self, user: UserState, allowed_I: np.ndarray, least: int = 1, withheld: tuple[str, ...] = ()
+    ) -> Collected:
+        """Return the union of the lists.
 
         Args:
             user: who asks.
             allowed_I: the items that may be shown.
             least: length of each list, if that is more than `retrieval.candidates`.
+            withheld: sources that are not asked.
         """
-        answers = [source.ask(user) for source in self.sources.values()]
+        answers = [None if name in withheld else source.ask(user) for name, source in self.sources.items()]
         length = max(self.recipe.retrieval.candidates, least)
         lists = [answer.best(length, allowed_I)[0] if answer else _nothing() for answer in answers]
         places_C = np.unique(np.concatenate(lists))
-        scores_CS = np.zeros((len(places_C), len(answers)), np.float64)
+        scores_CS = np.full((len(places_C), len(answers)), np.nan)
         ranks_CS = np.full((len(places_C), len(answers)), np.nan)
         for column, (answer, listed) in enumerate(zip(answers, lists, strict=True)):
             if answer is not None:
                 scores_CS[:, column] = answer.of(places_C)
                 ranks_CS[np.searchsorted(places_C, listed), column] = np.arange(len(listed))
-        return places_C, scores_CS, ranks_CS
+        return Collected(places_C, scores_CS, ranks_CS)
 
     def similar(self, item: str, k: int) -> list[tuple[str, str, float]]:
         """Return (id, title, cosine) of the k items nearest to one by the item tower.
@@ -100,3 +111,10 @@ class Retriever:
 
 def _nothing() -> np.ndarray:
     return np.zeros(0, np.int64)
+
+
+def load_fusion(folder: Path) -> Fusion | Trees | None:
+    """Return the fitted fusion of a bundle; None in a draft that has none yet."""
+    if (folder / "trees.json").exists():
+        return Trees.load(folder)
+    return Fusion.from_dict(read_json(folder / "fusion.json")) if (folder / "fusion.json").exists() else None

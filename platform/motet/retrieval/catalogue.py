@@ -25,12 +25,16 @@ class ItemTable:
     vectors_ID: np.ndarray
     content_IW: np.ndarray
     log_count_I: np.ndarray
+    text_dim: int = 0
+    """Columns of the contents that are text; attributes follow."""
 
     @classmethod
     def load(cls, folder: Path) -> "ItemTable":
         """Read items.parquet and vectors.safetensors."""
         tensors = load_file(folder / "vectors.safetensors")
-        return cls(read_parquet(folder / "items.parquet"), tensors["items"], tensors["content"], tensors["log_count"])
+        table = read_parquet(folder / "items.parquet")
+        arrays = (tensors[name] for name in ("items", "content", "log_count"))
+        return cls(table, *arrays, text_dim=int(tensors["text_dim"][0]))
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -49,6 +53,11 @@ class ItemTable:
     def place_of(self) -> dict[str, int]:
         """Place by id."""
         return {item: place for place, item in enumerate(self.ids)}
+
+    @cached_property
+    def attributes_IW(self) -> np.ndarray:
+        """Unit rows of the items' attributes, the right half of the contents, float32 [I, W]."""
+        return np.asarray(self.content_IW[:, self.text_dim :] * np.sqrt(2), np.float32)
 
     @cached_property
     def unit_ID(self) -> np.ndarray:

@@ -47,11 +47,12 @@ class Fusion:
         """Return [C, 3S].
 
         Args:
-            scores_CS: score of each source, 0 where it has none.
+            scores_CS: score of each source, NaN (taken as 0) where it has none.
             ranks_CS: place in the source's list from 0; NaN where it was not listed.
         """
         listed_CS = ~np.isnan(ranks_CS)
         logs_CS = np.where(listed_CS, -np.log1p(np.nan_to_num(ranks_CS)), -np.log1p(ranks_CS.shape[0]))
+        scores_CS = np.nan_to_num(scores_CS)
         return np.concatenate([(scores_CS - self.center_S) / self.scale_S, logs_CS, listed_CS], 1)
 
     def log_probabilities(self, scores_CS: np.ndarray, ranks_CS: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ class Fusion:
         """
         if not examples:
             raise RetrievalError("fusion: no validation event is among its candidates; raise retrieval.candidates")
-        every = np.concatenate([scores for scores, _, _ in examples])
+        every = np.nan_to_num(np.concatenate([scores for scores, _, _ in examples]))
         scale_S = every.std(0)
         fusion = cls(sources, every.mean(0), np.where(scale_S > 0, scale_S, 1.0), np.zeros(0))
         lengths_U = np.array([len(scores) for scores, _, _ in examples])

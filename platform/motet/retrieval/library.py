@@ -4,34 +4,56 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.sparse as sp
+from safetensors.numpy import load_file
 
 from motet.data.parquet import read_parquet
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.crowd import PopularitySource, SegmentSource
+from motet.retrieval.factors import FactorSource
 from motet.retrieval.index import VectorIndex
-from motet.retrieval.sources import NeighbourSource, PopularitySource, Source, UserSource, VectorSource
+from motet.retrieval.linear import LinearSource
+from motet.retrieval.sources import NeighbourSource, Source, UserSource, VectorSource
+from motet.retrieval.trends import Trends
 
 
 def load_sources(
-    folder: Path, recipe: Recipe, items: ItemTable, only: tuple[str, ...] | None = None
+    folder: Path,
+    recipe: Recipe,
+    items: ItemTable,
+    only: tuple[str, ...] | None = None,
+    fitted: Path | None = None,
 ) -> dict[str, Source]:
-    """Return {name: source} for the recipe's sources, or those of them that are in `only`."""
-    settings = recipe.retrieval
-    names = [name for name in settings.sources if only is None or name in only]
+    """Return {name: source} for the recipe's sources.
+
+    Args:
+        folder: a bundle.
+        recipe: its recipe.
+        items: its catalogue.
+        only: those of the sources that are wanted; all if None.
+        fitted: folder of what was fitted on the crowd, if it is not the bundle's own.
+    """
+    settings, crowd, count = recipe.retrieval, fitted or folder, len(items)
     makers: dict[str, Callable[[], Source]] = {
         "vectors": lambda: VectorSource(VectorIndex.load(folder / "index.faiss"), items.unit_ID),
         "profile": lambda: VectorSource(
             VectorIndex.load(folder / "content.faiss"), items.content_IW, uses_content=True
         ),
-        "item_knn": lambda: _neighbour_source(folder, "item_knn", len(items), None),
-        "transitions": lambda: _neighbour_source(folder, "transitions", len(items), settings.transition_decay),
-        "user_knn": lambda: UserSource(_met_items(folder), len(items), settings.neighbours, settings.shrinkage),
+        "item_knn": lambda: _neighbour_source(crowd, "item_knn", count, None),
+        "transitions": lambda: _neighbour_source(crowd, "transitions", count, settings.transition_decay),
+        "user_knn": lambda: UserSource(*_met(crowd), count, settings.neighbours, settings.shrinkage),
+        "ease": lambda: LinearSource(load_file(crowd / "ease.safetensors")["weights"], settings.disliked_weight),
+        "als": lambda: FactorSource(load_file(crowd / "als.safetensors")["items"], settings.als_ridge),
         "popularity": lambda: PopularitySource(
-            read_parquet(folder / "popularity.parquet").column("score").to_numpy().astype(np.float32)
+            Trends.load(crowd), settings.popularity_half_life_days, settings.popularity_of_liked
         ),
+        "popularity_all": lambda: PopularitySource(Trends.load(crowd)),
+        "popularity_segment": lambda: SegmentSource(_segments(crowd, count)),
     }
-    return {name: makers[name]() for name in names}
+    return {name: makers[name]() for name in settings.names if only is None or name in only}
 
 
 def _neighbour_source(folder: Path, kind: str, items: int, decay: float | None) -> NeighbourSource:
@@ -39,7 +61,18 @@ def _neighbour_source(folder: Path, kind: str, items: int, decay: float | None) 
     return NeighbourSource(table.filter(pc.equal(table.column("kind"), kind)), items, decay)
 
 
-def _met_items(folder: Path) -> list[np.ndarray]:
-    column = read_parquet(folder / "met.parquet", ["items"]).column("items").combine_chunks()
-    flat = column.flatten().to_numpy().astype(np.int64)
-    return np.split(flat, column.offsets.to_numpy()[1:-1])
+def _met(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    table = read_parquet(folder / "met.parquet", ["items", "weights"])
+    return _lists(table.column("items"), np.int64), _lists(table.column("weights"), np.float32)
+
+
+def _lists(column: pa.ChunkedArray, kind: type) -> list[np.ndarray]:
+    array = column.combine_chunks()
+    return np.split(array.flatten().to_numpy().astype(kind), array.offsets.to_numpy()[1:-1])
+
+
+def _segments(folder: Path, items: int) -> sp.csr_matrix:
+    table = read_parquet(folder / "segments.parquet")
+    slot_N, item_N, count_N = (table.column(name).to_numpy() for name in ("slot", "item", "count"))
+    shape = (int(slot_N.max(initial=0)) + 1, items)
+    return sp.coo_matrix((count_N, (slot_N, item_N)), shape=shape).tocsr()

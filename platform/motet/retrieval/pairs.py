@@ -11,7 +11,12 @@ import scipy.sparse as sp
 LONGEST_HISTORY = 500
 
 
-def pair_counts(histories: list[np.ndarray], items: int, window: int, decay: float) -> pa.Table:
+BM25_K1, BM25_B = 1.2, 0.75
+
+
+def pair_counts(
+    histories: list[np.ndarray], items: int, window: int, decay: float, weighs: bool = False
+) -> pa.Table:
     """Return the pair table of some users.
 
     Args:
@@ -19,9 +24,10 @@ def pair_counts(histories: list[np.ndarray], items: int, window: int, decay: flo
         items: size of the catalogue.
         window: how many later events follow an event.
         decay: steps in which a transition's weight falls by e.
+        weighs: a user counts the square of log(items / events), the inverse document frequency of BM25, not 1.
     """
     recent = [one[-LONGEST_HISTORY:] for one in histories]
-    together = _together(recent, items)
+    together = _together(recent, items, weighs)
     follows = _follows(recent, items, window, decay)
     pattern = (together + follows).tocoo()
     rows, columns = pattern.row, pattern.col
@@ -41,12 +47,14 @@ def _entries(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np
     return np.asarray(matrix[rows, columns]).ravel().astype(np.float32)
 
 
-def _together(histories: list[np.ndarray], items: int) -> sp.csr_matrix:
+def _together(histories: list[np.ndarray], items: int, weighs: bool) -> sp.csr_matrix:
     unique = [np.unique(one) for one in histories]
     indptr = np.append(0, np.cumsum([len(one) for one in unique]))
     indices = np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64)
     matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(histories), items))
-    counts = (matrix.T @ matrix).tocsr()
+    lengths_U = np.diff(indptr)
+    says_U = np.log(items / np.maximum(lengths_U, 1)).clip(0) ** 2 if weighs else np.ones(len(lengths_U))
+    counts = (matrix.T @ sp.diags(says_U.astype(np.float32)) @ matrix).tocsr()
     counts.setdiag(0)
     counts.eliminate_zeros()
     return counts
@@ -64,7 +72,9 @@ def _follows(histories: list[np.ndarray], items: int, window: int, decay: float)
     return total
 
 
-def neighbours(pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float) -> pa.Table:
+def neighbours(
+    pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float, similarity: str = "cosine"
+) -> pa.Table:
     """Return the best neighbours of each item by cosine (`item_knn`) and by transition (`transitions`).
 
     Args:
@@ -72,6 +82,7 @@ def neighbours(pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float
         users_I: users per item, over the whole catalogue.
         keep: neighbours per item and kind.
         shrinkage: added to the norm.
+        similarity: cosine, or bm25 (Robertson and Zaragoza 2009, with items as documents of users); of item_knn.
 
     Returns:
         kind, item, other, weight; ordered by kind, item and falling weight.
@@ -79,10 +90,14 @@ def neighbours(pairs: pa.Table, users_I: np.ndarray, keep: int, shrinkage: float
     item, other = pairs.column("item").to_numpy(), pairs.column("other").to_numpy()
     key, place = np.unique(np.stack([item, other], 1), axis=0, return_inverse=True)
     norm = np.sqrt(users_I[key[:, 0]].astype(np.float64) * users_I[key[:, 1]]) + shrinkage
+    length_I = users_I / max(float(users_I.mean()), 1e-12)
+    say_I = (BM25_K1 + 1) / (BM25_K1 * (1 - BM25_B + BM25_B * length_I) + 1)
     tables = []
     for kind, column in (("item_knn", "together"), ("transitions", "follows")):
         sums = np.bincount(place.ravel(), pairs.column(column).to_numpy(), len(key))
         weight = (sums / norm).astype(np.float32)
+        if kind == "item_knn" and similarity == "bm25":
+            weight = (sums * say_I[key[:, 0]] * say_I[key[:, 1]]).astype(np.float32)
         order = np.lexsort((key[:, 1], -weight, key[:, 0]))
         order = order[weight[order] > 0]
         starts = np.append(True, np.diff(key[order, 0]) != 0) if len(order) else np.zeros(0, bool)

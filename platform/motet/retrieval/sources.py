@@ -4,8 +4,9 @@ vectors       FAISS over the item tower, asked with the user tower
 profile       FAISS over text and attributes, asked with the profile or the request's text
 item_knn      items that the same users met: cosine with shrinkage (Sarwar et al., WWW 2001)
 transitions   items that come soon after: decayed counts of what followed
-user_knn      what similar users met (Resnick et al., CSCW 1994)
-popularity    what many met lately, counts with a half-life
+user_knn      what similar users met (Resnick et al., CSCW 1994), older and disliked events counting less
+
+Others stand in files of their own: `linear` (ease), `factors` (als), `crowd` (popularity).
 """
 
 from dataclasses import dataclass
@@ -57,6 +58,26 @@ class VectorAnswer:
     def of(self, places_C: np.ndarray) -> np.ndarray:
         """Compute the inner products."""
         return np.asarray(self.matrix_ID[places_C] @ self.query_D, np.float32)
+
+
+@dataclass(frozen=True)
+class DenseAnswer:
+    """A score for every item."""
+
+    scores_I: np.ndarray
+
+    def best(self, k: int, allowed_I: np.ndarray) -> Scored:
+        """Return the k best of the allowed ones."""
+        places = np.flatnonzero(allowed_I)
+        scores = self.scores_I[places]
+        if len(places) > k:
+            kept = np.argpartition(-scores, k - 1)[:k]
+            places, scores = places[kept], scores[kept]
+        return top(places, scores, k)
+
+    def of(self, places_C: np.ndarray) -> np.ndarray:
+        """Look the scores up."""
+        return self.scores_I[places_C]
 
 
 @dataclass(frozen=True)
@@ -137,20 +158,23 @@ class UserSource:
     """`user_knn`: what the most similar users met, weighted by cosine.
 
     Args:
-        histories: places per user.
+        histories: places per user, each once.
+        weights: what each of these events counts.
         items: size of the catalogue.
         keep: similar users that count.
         shrinkage: added to the norm.
     """
 
-    def __init__(self, histories: list[np.ndarray], items: int, keep: int, shrinkage: float) -> None:
-        unique = [np.unique(one) for one in histories]
-        indptr = np.append(0, np.cumsum([len(one) for one in unique]))
-        indices = np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64)
-        ones = np.ones(len(indices), np.float32)
-        self.met_UI = sp.csr_matrix((ones, indices, indptr), shape=(len(unique), items))
+    def __init__(
+        self, histories: list[np.ndarray], weights: list[np.ndarray], items: int, keep: int, shrinkage: float
+    ) -> None:
+        indptr = np.append(0, np.cumsum([len(one) for one in histories]))
+        indices = np.concatenate([*histories, np.zeros(0, np.int64)]).astype(np.int64)
+        shape = (len(histories), items)
+        self.by_item = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape).tocsc()
+        says_N = np.concatenate([*weights, np.zeros(0, np.float32)]).astype(np.float32)
+        self.says_UI = sp.csr_matrix((says_N, indices, indptr), shape=shape)
         self.norm_U = np.sqrt(np.diff(indptr)).astype(np.float32)
-        self.by_item = self.met_UI.tocsc()
         self.keep, self.shrinkage = keep, shrinkage
 
     def ask(self, user: UserState) -> Answer | None:
@@ -161,51 +185,6 @@ class UserSource:
         shared_U = np.asarray(self.by_item[:, own_S].sum(1)).ravel()
         cosine_U = shared_U / (self.norm_U * np.sqrt(len(own_S)) + self.shrinkage)
         near, weights = top(np.flatnonzero(shared_U), cosine_U[shared_U > 0], self.keep)
-        scores_I = self.met_UI[near].T @ weights
+        scores_I = self.says_UI[near].T @ weights
         places = np.flatnonzero(scores_I)
         return SparseAnswer(places, scores_I[places].astype(np.float32))
-
-
-@dataclass(frozen=True)
-class PopularityAnswer:
-    """The same scores for everyone."""
-
-    order_I: np.ndarray
-    scores_I: np.ndarray
-
-    def best(self, k: int, allowed_I: np.ndarray) -> Scored:
-        """Return the most popular of the allowed ones."""
-        places = self.order_I[allowed_I[self.order_I]][:k]
-        return places, self.scores_I[places]
-
-    def of(self, places_C: np.ndarray) -> np.ndarray:
-        """Look the scores up."""
-        return self.scores_I[places_C]
-
-
-class PopularitySource:
-    """`popularity`: decayed counts, float32 [I]."""
-
-    def __init__(self, scores_I: np.ndarray) -> None:
-        self.answer = PopularityAnswer(np.lexsort((np.arange(len(scores_I)), -scores_I)), scores_I)
-
-    def ask(self, user: UserState) -> Answer | None:
-        """Answer everyone."""
-        del user
-        return self.answer
-
-
-def popularity_scores(
-    items_N: np.ndarray, timestamps_N: np.ndarray, items: int, half_life_days: float, latest_ms: int
-) -> np.ndarray:
-    """Return the sum over an item's events of 0.5 ** (age / half-life), float64 [I].
-
-    Args:
-        items_N: places of events.
-        timestamps_N: their milliseconds.
-        items: size of the catalogue.
-        half_life_days: age at which an event counts half.
-        latest_ms: the moment from which age is counted.
-    """
-    age_days_N = (latest_ms - timestamps_N) / 86_400_000
-    return np.bincount(items_N, 0.5 ** (age_days_N / half_life_days), items)

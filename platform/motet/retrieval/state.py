@@ -25,6 +25,15 @@ class UserState:
     raw_D: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """The user tower's output before it is cut to unit length; the task heads read it."""
 
+    asked_ms: int | None = None
+    """When they ask; None is the end of the log."""
+    first_ms: int | None = None
+    """Their first event."""
+    last_ms: int | None = None
+    """Their latest event."""
+    slots: tuple[int, ...] = ()
+    """Their categories."""
+
     @property
     def has_history(self) -> bool:
         """Whether there is any event to go by."""

@@ -1,9 +1,11 @@
 """Rows of windows to padded tensors.
 
-B sequences, S inputs (padded on the left), P = S + 1 outputs, T scored tasks
+B sequences, S inputs (padded on the left), P = S + 1 outputs, T scored tasks, N targets of a validation row
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,12 +27,21 @@ class Batch:
     numbers_BM: Tensor
     items_BS: Tensor
     """Places in the catalogue; 0 where `valid_BS` is false."""
-    liking_BS: Tensor
+    events_BST: Tensor
+    """Labels of the inputs; NaN is unknown."""
+    gaps_BS: Tensor
+    """Seconds between each input and the event before; NaN is unknown."""
     valid_BS: Tensor
+    away_BP: Tensor
+    """Seconds between each output's last event and its target; NaN is unknown."""
     targets_BP: Tensor
     """Train: the item after each output, -1 for none. Validation: all targets of the user, -1 pads."""
     labels_BPT: Tensor
     """Labels of the targets; NaN is unknown."""
+    weights_BPT: Tensor | None = None
+    """Weight of each label in its task's loss, if a task has one."""
+    slates_BPT: Tensor | None = None
+    """Train: the output before the target's slate. Validation: the slate's number. -1 for none; if a task has one."""
     seen_BN: Tensor | None = None
     """Validation: items to leave out of the ranking, -1 pads."""
 
@@ -55,12 +66,15 @@ def collate(table: pa.Table, tasks: list[str], history: int) -> Batch:
     """
     validation = "seen" in table.column_names
     items_BS, valid_BS = _left(table, "items", history, 0, np.int64)
-    liking_BS, _ = _left(table, "liking", history, 2, np.int64)
     align = _right if validation else _outputs
     width = 0 if validation else history + 1
     labels = [align(table, f"label:{task}", width, np.nan, np.float32) for task in tasks]
+    events = [_left(table, f"event:{task}", history, np.nan, np.float32)[0] for task in tasks]
     targets_BP = align(table, "targets", width, -1, np.int64)
-    empty = np.zeros((*targets_BP.shape, 0), np.float32)
+    gaps_BP, _ = _left(table, "gaps", history + 1, np.nan, np.float32)
+    away_BP = _outputs(table, "gaps", history + 1, np.nan, np.float32)
+    if validation:
+        away_BP[:, :-1] = np.nan
     text = table.column("user_text").combine_chunks()
     numbers_BM = _right(table, "user_numbers", 1, 0.0, np.float32)
     return Batch(
@@ -68,12 +82,46 @@ def collate(table: pa.Table, tasks: list[str], history: int) -> Batch:
         slots_BL=torch.from_numpy(pad_slots(table.column("user_slots").to_pylist())),
         numbers_BM=torch.from_numpy(numbers_BM),
         items_BS=torch.from_numpy(items_BS),
-        liking_BS=torch.from_numpy(liking_BS),
+        events_BST=_stack(events, items_BS),
+        gaps_BS=torch.from_numpy(gaps_BP[:, :-1].copy()),
         valid_BS=torch.from_numpy(valid_BS),
+        away_BP=torch.from_numpy(away_BP),
         targets_BP=torch.from_numpy(targets_BP),
-        labels_BPT=torch.from_numpy(np.stack(labels, -1) if labels else empty),
+        labels_BPT=_stack(labels, targets_BP),
+        weights_BPT=_optional(
+            table, "weight", tasks, targets_BP, lambda name: align(table, name, width, 1, np.float32)
+        ),
+        slates_BPT=_optional(table, "slate", tasks, targets_BP, partial(_slates, table, width)),
         seen_BN=torch.from_numpy(_right(table, "seen", 1, -1, np.int64)) if validation else None,
     )
+
+
+def _stack(columns: list[np.ndarray], like_BP: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack(columns, -1) if columns else np.zeros((*like_BP.shape, 0), np.float32))
+
+
+def _optional(
+    table: pa.Table, kind: str, tasks: list[str], like_BP: np.ndarray, read: Callable[[str], np.ndarray]
+) -> Tensor | None:
+    """Return what only some tasks have, the others' filled up: 1 for weights, -1 for slates; None if none has it."""
+    names = [f"{kind}:{task}" for task in tasks]
+    if not any(name in table.column_names for name in names):
+        return None
+    blank = np.ones(like_BP.shape, np.float32) if kind == "weight" else np.full(like_BP.shape, -1, np.int64)
+    return _stack([read(name) if name in table.column_names else blank for name in names], like_BP)
+
+
+def _weights(table: pa.Table, align: Callable[..., np.ndarray], width: int, name: str) -> np.ndarray:
+    return align(table, name, width, 1.0, np.float32)
+
+
+def _slates(table: pa.Table, width: int, name: str) -> np.ndarray:
+    """Return slates; those of training, which are places in the window's list of outputs, as places among P."""
+    if width == 0:
+        return _right(table, name, 0, -1, np.int64)
+    slates_BP = _outputs(table, name, width, -1, np.int64)
+    lengths_B, _ = _lists(table, name)
+    return np.where(slates_BP > 0, slates_BP + (width - lengths_B)[:, None], slates_BP)
 
 
 def _lists(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:

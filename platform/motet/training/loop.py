@@ -20,8 +20,14 @@ from motet.losses.balance import Balancer
 from motet.recipe import Recipe
 from motet.training.batches import Batch
 from motet.training.distributed import sum_over_workers, world
+from motet.training.gradients import operate, task_gradients
 from motet.training.step import TrainStep
 from motet.training.validation import validate
+
+
+def divisors(counts_T: Tensor) -> Tensor:
+    """Return the global counts by which sums are divided: 1 where there is nothing."""
+    return torch.where(counts_T > 0, counts_T, 1.0)
 
 
 @dataclass
@@ -88,6 +94,8 @@ class Trainer:
             step.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
         self.balancer = Balancer(recipe.model.balance, step.tasks)
+        self._parameters = list(step.parameters())
+        self._retrieval = [task.scored for task in step.tasks].index(False)
         self.progress = Progress()
         self.total_steps = max(1, steps_per_epoch * self.settings.epochs)
 
@@ -159,19 +167,20 @@ class Trainer:
         if steps == 0:
             raise TrainingError("there is no training row; check data.split and the event log")
         self.balancer.end_epoch()
-        mean_T = sums_T / counts_T.clamp(min=1)
+        mean_T = sums_T / divisors(counts_T)
         losses = dict(zip(names, mean_T.tolist(), strict=True))
         return (
             losses,
             dict(zip(names, (weights_T / steps).tolist(), strict=True)),
-            int(counts_T.max()),
+            round(float(counts_T[self._retrieval])),
             waited,
         )
 
     def _losses(self, batch: Batch, idle: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return local sums (with gradient), global sums and global counts, [T] each."""
         with self._precision():
-            sums_T, counts_T = self.module(batch)
+            module = self.step_module if self.balancer.operates else self.module
+            sums_T, counts_T = module(batch, idle)
         share = 0.0 if idle else 1.0
         both = sum_over_workers(torch.stack([sums_T.detach(), counts_T.to(sums_T.dtype)]) * share)
         return sums_T * share, both[0], both[1]
@@ -180,25 +189,33 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.progress.step)
         local_T, sums_T, counts_T = self._losses(batch, idle)
-        global_T = sums_T / counts_T.clamp(min=1)
+        global_T = sums_T / divisors(counts_T)
         if not torch.isfinite(global_T).all():
             bad = [t.name for t, x in zip(self.step_module.tasks, global_T, strict=True) if not math.isfinite(x)]
             raise TrainingError(
                 f"the loss of task {bad[0]!r} is not finite at step {self.progress.step}; "
                 "lower train.learning_rate or clip its label by data.clean.outliers"
             )
-        weights_T = self.balancer.weights(global_T.cpu()).to(self.device) * (counts_T > 0)
-        loss = (local_T / counts_T.clamp(min=1) * weights_T).sum() * world()[1]
+        share_T = local_T / divisors(counts_T)
+        norms_T = self._norms(share_T).cpu() if self.balancer.needs_norms else None
+        weights_T = self.balancer.weights(global_T.cpu(), norms_T).to(self.device) * (counts_T > 0)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if self.balancer.operates:
+            operate(self.balancer.kind, share_T * weights_T, self._parameters, self.progress.step)
+        else:
+            ((share_T * weights_T).sum() * world()[1]).backward()
         nn.utils.clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         if self.balancer.needs_losses_after_step:
             with torch.no_grad():
                 _, after_T, _ = self._losses(batch, idle)
-            self.balancer.after_step((after_T / counts_T.clamp(min=1)).cpu())
+            self.balancer.after_step((after_T / divisors(counts_T)).cpu())
         self.progress.step += 1
         return sums_T.cpu(), counts_T.cpu(), weights_T.cpu()
+
+    def _norms(self, share_T: Tensor) -> Tensor:
+        """Return the norm of each task's gradient at the last layer that all tasks share, [T]."""
+        return task_gradients(share_T, list(self.step_module.model.users.norm.parameters())).norm(dim=1)
 
     def learning_rate(self, step: int) -> float:
         """Return the rate at a step: linear warm-up, then a cosine down to a tenth."""

@@ -2,22 +2,25 @@
 
 <retrieval task>.ndcg, .recall   at 10, what the user met in training left out unless repeats are kept
 <retrieval task>.loss            cross-entropy of the first target over the catalogue
-<task>.auc / .rmse / .loss       on the labels of the targets
+<score>.<metric of its kind>     on the labels of the targets; <task>_given_<other> on those where the other happened
+<task>.loss                      as in training, but without sample weights and drawn negatives
+
+Letters: R rows, C scores of `motet.task.scores_of`, O outputs of all heads, T scored tasks.
 """
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from motet.losses.masked import TASK_LOSSES
+from motet.model.chain import chain_logits
+from motet.task import scores_of
 from motet.training.batches import Batch
-from motet.training.distributed import gather_rows
-from motet.training.step import TrainStep
+from motet.training.distributed import gather_rows, world
+from motet.training.step import TrainStep, user_states
 
 K = 10
+_MOST_SLATES = 2**24
 
 
 @torch.no_grad()
@@ -36,28 +39,24 @@ def validate(
     every = torch.arange(len(step.catalogue), device=device)
     catalogue_ID = step.catalogue.vectors(model, every)
     ranking: list[Tensor] = []
-    pairs: list[Tensor] = []
+    labelled: list[Tensor] = []
     for batch in batches:
         batch = batch.to(device)
         user_BD = _last_user(step, batch, catalogue_ID)
         ranking.append(_ranking_rows(step, user_BD, catalogue_ID, batch, excludes_seen))
-        pairs.append(_label_rows(step, user_BD, catalogue_ID, batch))
-    scored = len(model.scored)
+        labelled.append(_label_rows(step, user_BD, catalogue_ID, batch, len(labelled)))
     ranking_R3 = gather_rows(torch.cat(ranking) if ranking else torch.zeros(0, 3))
-    pairs_R2T = gather_rows(torch.cat(pairs) if pairs else torch.zeros(0, 2 * scored))
+    rows_RX = gather_rows(torch.cat(labelled) if labelled else torch.zeros(0, _width(step), dtype=torch.float64))
     name = next(task.name for task in step.tasks if task.kind == "retrieval")
     metrics: dict[str, float] = {}
     if len(ranking_R3):
         ndcg, recall, loss = ranking_R3.mean(0).tolist()
         metrics = {f"{name}.ndcg": ndcg, f"{name}.recall": recall, f"{name}.loss": loss}
-    return metrics | _task_metrics(step, pairs_R2T)
+    return metrics | _task_metrics(step, rows_RX)
 
 
 def _last_user(step: TrainStep, batch: Batch, catalogue_ID: Tensor) -> Tensor:
-    users = step.model.users
-    prefix_BD = users.prefix(batch.text_BX, batch.slots_BL, batch.numbers_BM)
-    outputs_BPD = users(prefix_BD, catalogue_ID[batch.items_BS], batch.liking_BS, batch.valid_BS)
-    return last_output(outputs_BPD, batch.valid_BS)
+    return last_output(user_states(step.model, batch, catalogue_ID[batch.items_BS]), batch.valid_BS)
 
 
 def last_output(outputs_BPD: Tensor, valid_BS: Tensor) -> Tensor:
@@ -88,33 +87,67 @@ def _ranking_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch:
     return torch.stack([ndcg_B, recall_B, loss_B], 1)[count_B > 0].cpu()
 
 
-def _label_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch: Batch) -> Tensor:
-    """Return raw scores and labels of the targets, [R, 2T]."""
+def _outputs(step: TrainStep) -> list[int]:
+    return [task.rules.outputs(step.scales[task.name]) for task in step.model.tasks]
+
+
+def _width(step: TrainStep) -> int:
+    return sum(_outputs(step)) + 2 * len(step.model.tasks)
+
+
+def _label_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch: Batch, number: int) -> Tensor:
+    """Return outputs of the heads, labels and slates of the targets, [R, O + 2T]; slates apart by user."""
     rows_R, columns_R = torch.nonzero(batch.targets_BP >= 0, as_tuple=True)
     items_R = batch.targets_BP[rows_R, columns_R]
     labels_RT = batch.labels_BPT[rows_R, columns_R]
     if not step.model.scored:
-        return labels_RT.cpu()
-    log_count_R = step.catalogue.log_count_I[items_R]
-    scores_RT = step.model.task_scores(user_BD[rows_R], catalogue_ID[items_R], log_count_R)
-    return torch.cat([scores_RT.float(), labels_RT], 1).cpu()
+        return labels_RT.double().cpu()
+    outputs = step.catalogue.task_outputs(step.model, user_BD[rows_R], catalogue_ID[items_R], items_R)
+    groups_RT = torch.full_like(labels_RT, -1, dtype=torch.float64)
+    if batch.slates_BPT is not None:
+        groups_RT = _groups(rows_R, batch.slates_BPT[rows_R, columns_R], number).to(groups_RT)
+    return torch.cat([*(one.double() for one in outputs), labels_RT.double(), groups_RT], 1).cpu()
 
 
-def _task_metrics(step: TrainStep, pairs_R2T: Tensor) -> dict[str, float]:
+def _groups(rows_R: Tensor, slates_RT: Tensor, number: int) -> Tensor:
+    """Return slates as numbers that no other user, batch or worker has; -1 for none."""
+    rank, workers = world()
+    groups_RT = torch.empty_like(slates_RT)
+    for place in range(slates_RT.shape[1]):
+        pairs_R2 = torch.stack([rows_R, slates_RT[:, place]], 1)
+        own_R = torch.unique(pairs_R2, dim=0, return_inverse=True)[1]
+        groups_RT[:, place] = (number * _MOST_SLATES + own_R) * workers + rank
+    return torch.where(slates_RT >= 0, groups_RT, -1)
+
+
+def _task_metrics(step: TrainStep, rows_RX: Tensor) -> dict[str, float]:
+    tasks = step.model.tasks
+    if not tasks or not len(rows_RX):
+        return {}
+    *outputs, labels_RT, groups_RT = rows_RX.split([*_outputs(step), len(tasks), len(tasks)], 1)
+    labels = {task.name: labels_RT[:, place].numpy() for place, task in enumerate(tasks)}
+    groups = {task.name: groups_RT[:, place].long() for place, task in enumerate(tasks)}
+    outputs = [one.float() for one in outputs]
+    raw_RC = step.model.raw_scores(outputs)
     metrics: dict[str, float] = {}
-    tasks = [task for task in step.tasks if task.scored]
-    for place, task in enumerate(tasks):
-        scores_R, labels_R = pairs_R2T[:, place], pairs_R2T[:, len(tasks) + place]
-        known_R = ~labels_R.isnan()
-        if not known_R.any():
-            continue
-        if task.kind == "regression":
-            scale = step.scales[task.name]
-            error_R = (scores_R * scale.std + scale.mean - labels_R)[known_R]
-            metrics[f"{task.name}.rmse"] = float(error_R.pow(2).mean().sqrt())
-            labels_R = (labels_R - scale.mean) / scale.std
-        elif len(np.unique(labels_R[known_R])) == 2:
-            metrics[f"{task.name}.auc"] = float(roc_auc_score(labels_R[known_R].numpy(), scores_R[known_R].numpy()))
-        total, count = TASK_LOSSES[task.kind](scores_R, labels_R)
-        metrics[f"{task.name}.loss"] = float(total / count)
-    return metrics
+    for column, score in enumerate(scores_of(step.tasks)):
+        name, scale = score.task.name, step.scales[score.task.name]
+        found = score.task.rules.validation(
+            raw_RC[:, column].numpy(), score.labels(labels), scale, groups[name].numpy()
+        )
+        metrics |= {f"{score.name}.{metric}": value for metric, value in found.items()}
+    return metrics | _task_losses(step, outputs, labels_RT, groups_RT)
+
+
+def _task_losses(step: TrainStep, outputs: list[Tensor], labels_RT: Tensor, groups_RT: Tensor) -> dict[str, float]:
+    """Return the loss of each task with known labels."""
+    found = dict(zip(step.model.scored, outputs, strict=True))
+    binary = {task.name: found[task.name][:, 0] for task in step.model.tasks if task.kind == "binary"}
+    found |= {name: one.unsqueeze(1) for name, one in chain_logits(binary, step.model.tasks).items()}
+    losses = {}
+    for place, task in enumerate(step.model.tasks):
+        labels_R, groups_R = labels_RT[:, place].float(), groups_RT[:, place].long()
+        total, count = task.rules.loss(found[task.name], labels_R, step.scales[task.name], None, groups_R)
+        if count > 0:
+            losses[f"{task.name}.loss"] = float(total / count)
+    return losses

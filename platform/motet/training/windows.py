@@ -3,11 +3,15 @@
 A long history is cut into overlapping windows; each event is the target of one window only, and has at least half a
 window of context before it (but for the user's first events). One more row per user holds the validation.
 
-    train       user features, items, liking, targets (-1: none), label:<task> (null: unknown)
-    validation  user features, items, liking, seen, targets, label:<task>
+    both        user features, items, event:<task> (labels of the inputs), targets, label:<task> (of the targets)
+                gaps: seconds before each input, and last before the first target; weight:<task>, slate:<task>
+    train       targets and all of them -1 or unknown where there is none, one entry before the first input
+                slate:<task> is the output before the slate's first event, whose user state has seen none of it
+    validation  seen; slate:<task> is the slate's number
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +19,18 @@ import pyarrow as pa
 from motet.data.split import TRAIN, VALIDATION
 
 TextVectors = Callable[[list[str]], np.ndarray]
+Columns = dict[str, np.ndarray]
 LIKING_UNKNOWN = 2
 
 
 def liking_of(labels_S: np.ndarray) -> np.ndarray:
     """Return 0 disliked, 1 liked, 2 unknown, int8, from labels with NaN."""
     return np.where(np.isnan(labels_S), LIKING_UNKNOWN, labels_S > 0.5).astype(np.int8)
+
+
+def gaps_of(timestamps_S: np.ndarray) -> np.ndarray:
+    """Return the seconds between each event and the one before it, float32; NaN for the first."""
+    return np.append(np.float32(np.nan), np.diff(timestamps_S) / 1000).astype(np.float32)[: len(timestamps_S)]
 
 
 def window_bounds(events: int, history: int) -> Iterator[tuple[int, int, int]]:
@@ -37,101 +47,138 @@ def window_bounds(events: int, history: int) -> Iterator[tuple[int, int, int]]:
         first = max(0, end - 1 - (history - stride))
 
 
-def train_rows(
-    histories: pa.Table,
-    users: pa.Table,
-    history: int,
-    liked: str | None,
-    text: TextVectors,
-    multiple_of: int = 1,
-) -> pa.Table:
+def train_rows(histories: pa.Table, users: pa.Table, history: int, text: TextVectors, multiple_of: int = 1) -> pa.Table:
     """Return the training windows of a shard's users.
 
     Args:
         histories: rows of `histories/`.
         users: rows of `users/` that hold at least the same users.
         history: inputs per window.
-        liked: the label column that says whether an event was liked.
         text: whitened vectors of users' texts.
         multiple_of: rows without targets are added up to a multiple of this, so that an equal division among as
             many workers leaves no window out.
     """
-    columns = [name for name in histories.column_names if name.startswith("label:")]
-    rows: list[dict[str, object]] = []
+    schema = _schema(histories)
+    rows: list[dict[str, Any]] = []
     owners: list[str] = []
     for row in histories.to_pylist():
         train_N = np.asarray(row["parts"]) == TRAIN
-        items_N = np.asarray(row["items"], np.int32)[train_N]
-        labels = {name: np.array(row[name], np.float32)[train_N] for name in columns}
-        liking_N = liking_of(labels[liked]) if liked else np.full(len(items_N), LIKING_UNKNOWN, np.int8)
-        for first, end, target in window_bounds(len(items_N), history):
-            rows.append(_window(items_N, liking_N, labels, first, end, target))
+        events = {name: values[train_N] for name, values in _events(row, schema).items()}
+        events["gaps"] = gaps_of(events["timestamps"])
+        starts = {name: _slate_starts(values) for name, values in events.items() if name.startswith("slate:")}
+        for first, end, target in window_bounds(len(events["items"]), history):
+            rows.append(_window(events, starts, first, end, target))
             owners.append(row["user"])
     padding = -len(rows) % multiple_of if owners else 0
-    rows += [{"items": [], "liking": [], "targets": [-1], **{name: [None] for name in columns}}] * padding
+    rows += [_empty_row(schema)] * padding
     owners += owners[-1:] * padding
-    return _with_user(rows, owners, users, text, _train_schema(columns))
-
-
-def _window(
-    items_N: np.ndarray,
-    liking_N: np.ndarray,
-    labels: dict[str, np.ndarray],
-    first: int,
-    end: int,
-    target: int,
-) -> dict[str, object]:
-    """Return one window; `targets` and labels have one entry more than `items`: before the first event."""
-    starts = first == 0
-    targets = items_N[first:end].copy()
-    targets[: target - first] = -1
-    if not starts:
-        targets[0] = -1
-    window: dict[str, object] = {"items": items_N[first : end - 1], "liking": liking_N[first : end - 1]}
-    window["targets"] = targets
-    for name, values in labels.items():
-        chosen = values[first:end].copy()
-        chosen[targets < 0] = np.nan
-        window[name] = chosen
-    return window
-
-
-def _train_schema(labels: list[str]) -> pa.Schema:
-    lists = [("items", pa.int32()), ("liking", pa.int8()), ("targets", pa.int32())]
-    return pa.schema([(n, pa.list_(t)) for n, t in (*lists, *((name, pa.float32()) for name in labels))])
-
-
-def validation_rows(
-    histories: pa.Table, users: pa.Table, history: int, liked: str | None, text: TextVectors
-) -> pa.Table:
-    """Return one row per user with events in the validation part: the latest train events, and what came next."""
-    columns = [name for name in histories.column_names if name.startswith("label:")]
-    rows: list[dict[str, object]] = []
-    owners: list[str] = []
-    for row in histories.to_pylist():
-        parts_N = np.asarray(row["parts"])
-        items_N = np.asarray(row["items"], np.int32)
-        train_N, held_N = parts_N == TRAIN, parts_N == VALIDATION
-        if not held_N.any():
-            continue
-        labels = {name: np.array(row[name], np.float32) for name in columns}
-        liking_N = liking_of(labels[liked]) if liked else np.full(len(items_N), LIKING_UNKNOWN, np.int8)
-        rows.append(
-            {
-                "items": items_N[train_N][-history:],
-                "liking": liking_N[train_N][-history:],
-                "seen": np.unique(items_N[train_N]),
-                "targets": items_N[held_N],
-                **{name: values[held_N] for name, values in labels.items()},
-            }
-        )
-        owners.append(row["user"])
-    schema = _train_schema(columns).insert(2, pa.field("seen", pa.list_(pa.int32())))
     return _with_user(rows, owners, users, text, schema)
 
 
+def _events(row: dict[str, Any], schema: pa.Schema) -> Columns:
+    """Return a history's lists as arrays, those of labels with NaN for unknown."""
+    events: Columns = {
+        "items": np.asarray(row["items"], np.int32),
+        "timestamps": np.asarray(row["timestamps"], np.int64),
+    }
+    for name in schema.names:
+        if name.startswith(("label:", "weight:")):
+            events[name] = np.array(row[name], np.float32)
+        elif name.startswith("slate:"):
+            events[name] = np.array(row[name], np.int32)
+    return events
+
+
+def _slate_starts(slates_N: np.ndarray) -> np.ndarray:
+    """Return the place of the first event of each event's slate, -1 for those in none."""
+    if len(slates_N) == 0:
+        return slates_N
+    _, first, number_N = np.unique(slates_N, return_index=True, return_inverse=True)
+    return np.where(slates_N < 0, -1, first[number_N])
+
+
+def _window(events: Columns, starts: Columns, first: int, end: int, target: int) -> dict[str, Any]:
+    """Return one window; what belongs to targets has one entry more than `items`: before the first event."""
+    targets = events["items"][first:end].copy()
+    targets[: target - first] = -1
+    if first > 0:
+        targets[0] = -1
+    window: dict[str, Any] = {
+        "items": events["items"][first : end - 1],
+        "gaps": events["gaps"][first:end],
+        "targets": targets,
+    }
+    for name, values in events.items():
+        if name.startswith(("label:", "weight:")):
+            chosen = values[first:end].copy()
+            chosen[targets < 0] = np.nan
+            window[name] = chosen
+            if name.startswith("label:"):
+                window[_event(name)] = values[first : end - 1]
+    for name, values in starts.items():
+        state = values[first:end] - first
+        known = (values[first:end] >= 0) & (targets >= 0) & (state >= min(first, 1))
+        window[name] = np.where(known, state, -1)
+    return window
+
+
+def _event(label: str) -> str:
+    return "event:" + label.removeprefix("label:")
+
+
+def _schema(histories: pa.Table) -> pa.Schema:
+    lists = [("items", pa.int32()), ("gaps", pa.float32()), ("targets", pa.int32())]
+    for name in histories.column_names:
+        if name.startswith("label:"):
+            lists += [(name, pa.float32()), (_event(name), pa.float32())]
+        elif name.startswith("weight:"):
+            lists.append((name, pa.float32()))
+        elif name.startswith("slate:"):
+            lists.append((name, pa.int32()))
+    return pa.schema([(name, pa.list_(kind)) for name, kind in lists])
+
+
+def _empty_row(schema: pa.Schema) -> dict[str, Any]:
+    """Return a window without any event and any target."""
+    blank: dict[str, Any] = {"items": [], "gaps": [np.nan], "targets": [-1]}
+    for name in schema.names:
+        if name not in blank:
+            blank[name] = [] if name.startswith("event:") else [-1] if name.startswith("slate:") else [None]
+    return blank
+
+
+def validation_rows(histories: pa.Table, users: pa.Table, history: int, text: TextVectors) -> pa.Table:
+    """Return one row per user with events in the validation part: the latest train events, and what came next."""
+    schema = _schema(histories)
+    rows: list[dict[str, Any]] = []
+    owners: list[str] = []
+    for row in histories.to_pylist():
+        parts_N = np.asarray(row["parts"])
+        train_N, held_N = parts_N == TRAIN, parts_N == VALIDATION
+        if not held_N.any():
+            continue
+        events = _events(row, schema)
+        items_N, moments_N = events["items"][train_N], events["timestamps"]
+        gaps_N = gaps_of(np.append(moments_N[train_N], moments_N[held_N][0]))
+        found = {
+            "items": items_N[-history:],
+            "gaps": gaps_N[-min(len(items_N), history) - 1 :],
+            "seen": np.unique(items_N),
+            "targets": events["items"][held_N],
+        }
+        for name, values in events.items():
+            if name.startswith("slate:"):
+                found[name] = np.where(np.isin(values[held_N], values[train_N]), -1, values[held_N])
+            elif name.startswith(("label:", "weight:")):
+                found[name] = values[held_N]
+                found |= {_event(name): values[train_N][-history:]} if name.startswith("label:") else {}
+        rows.append(found)
+        owners.append(row["user"])
+    return _with_user(rows, owners, users, text, schema.insert(2, pa.field("seen", pa.list_(pa.int32()))))
+
+
 def _with_user(
-    rows: list[dict[str, object]], owners: list[str], users: pa.Table, text: TextVectors, schema: pa.Schema
+    rows: list[dict[str, Any]], owners: list[str], users: pa.Table, text: TextVectors, schema: pa.Schema
 ) -> pa.Table:
     table = pa.Table.from_pylist(rows, schema=schema)
     place = {user: number for number, user in enumerate(users.column("user").to_pylist())}

@@ -40,6 +40,22 @@ def test_labels_are_positive_negative_or_unknown() -> None:
     assert table.schema.field("label:like").type == pa.float32()
 
 
+def test_a_negative_that_may_still_turn_is_unknown() -> None:
+    day = 86_400_000
+    events = pa.table({"timestamp": pa.array([0, 8 * day, 8 * day, 9 * day], pa.int64()), "bought": [0.0, 0, 1, None]})
+    task = Task(name="buy", kind="binary", label="bought > 0", delay_days=2)
+    for latest, expected in ((10 * day, [0, 0, 1, None]), (10 * day - 1, [0, None, 1, None])):
+        assert label_columns(events, [task], latest).column("label:buy").to_pylist() == expected
+
+
+def test_weights_and_slates() -> None:
+    events = pa.table({"price": [2.0, None, -1.0], "request": ["x", None, "x"]})
+    task = Task(name="best", kind="ranking", label="price", sample_weight="price * 2", slate="request")
+    table = label_columns(events, [task])
+    assert table.column("weight:best").to_pylist() == [4.0, 0.0, 0.0]
+    assert table.column("slate:best").to_pylist() == [0, -1, 0]
+
+
 def test_lengths_are_of_consecutive_rows() -> None:
     assert user_lengths(_EVENTS).tolist() == [3, 1, 2]
     assert user_lengths(_EVENTS.slice(0, 0)).tolist() == []
@@ -48,9 +64,9 @@ def test_lengths_are_of_consecutive_rows() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "boundaries", "parts"),
-    [("time", (2, 3), [0, 0, 1, 0, 0, 2]), ("leave_one_out", None, [0, 1, 2, 0, 0, 0])],
+    [("time", (2, 3, 9), [0, 0, 1, 0, 0, 2]), ("leave_one_out", None, [0, 1, 2, 0, 0, 0])],
 )
-def test_parts(kind: str, boundaries: tuple[int, int] | None, parts: list[int]) -> None:
+def test_parts(kind: str, boundaries: tuple[int, int, int] | None, parts: list[int]) -> None:
     table = assign_parts(_EVENTS, Split.model_validate({"kind": kind}), boundaries)
     assert table.column("part").to_pylist() == parts
     assert table.schema.field("part").type == pa.int8()

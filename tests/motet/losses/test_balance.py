@@ -12,11 +12,12 @@ TASKS = (
     Task(name="watch", kind="retrieval", weight=2.0),
     Task(name="like", kind="binary", label="rating >= 4", weight=0.5),
 )
-KINDS = ("static", "uncertainty", "dwa", "famo")
+KINDS = ("static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad")
 
 
 def _step(balancer: Balancer, before: list[float], after: list[float] | None = None) -> list[float]:
-    weights = balancer.weights(torch.tensor(before)).tolist()
+    norms = torch.tensor([3.0, 1.0]) if balancer.needs_norms else None
+    weights = balancer.weights(torch.tensor(before), norms).tolist()
     if balancer.needs_losses_after_step:
         balancer.after_step(torch.tensor(after or before))
     return weights
@@ -58,6 +59,21 @@ def test_famo_starts_at_weights_that_make_a_convex_combination_and_favours_the_t
         weights = _step(balancer, [1.0, 1.0], [0.5, 1.0])
     assert sum(weights) == pytest.approx(1, rel=1e-5)
     assert weights[1] > 0.6  # the first task halves its loss in each step, the second does not move
+
+
+def test_gradnorm_brings_the_norms_together_and_favours_the_task_that_learns_slowly() -> None:
+    even = Balancer("gradnorm", TASKS)
+    assert _step(even, [1.0, 1.0]) == [1.0, 1.0]
+    for _ in range(200):
+        weights = _step(even, [1.0, 1.0])
+    # Norms of 3 and 1 meet where 3 w = v and w + v = 2.
+    assert weights == pytest.approx([0.5, 1.5], abs=0.05)
+    slow = Balancer("gradnorm", TASKS)
+    _step(slow, [1.0, 1.0])
+    for _ in range(200):
+        slower = _step(slow, [1.0, 0.5])  # the second task has halved its loss, so the first is the slow one
+    # Paces 4/3 and 2/3 to the power of 1.5: 3 w : v = 2^1.5.
+    assert 3 * slower[0] / slower[1] == pytest.approx(2**1.5, rel=0.15)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,12 +1,14 @@
-"""Sampled softmax: each item once, corrected by how often it was to be expected."""
+"""Sampled softmax: each item once, corrected by how often it was to be expected, the target as it is."""
+
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motet.losses.masked import retrieval_loss
-from motet.losses.sampled import sampled_candidates
+from motet.kinds.retrieval import retrieval_loss
+from motet.losses.sampled import Candidates, corrected_logits, sampled_candidates
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 30))
@@ -14,7 +16,9 @@ def test_candidates_are_distinct_and_hold_every_target(targets: list[int], negat
     chosen = sampled_candidates(torch.tensor(targets), torch.ones(10), negatives)
     items = chosen.items_C.tolist()
     assert len(set(items)) == len(items) <= min(10, len(set(targets)) + negatives)
-    assert [items[column] for column in chosen.target_N.tolist()] == targets
+    column, there = chosen.columns(torch.tensor(targets))
+    assert there.all()
+    assert [items[place] for place in column.tolist()] == targets
     assert torch.isfinite(chosen.correction_C).all()
 
 
@@ -26,6 +30,23 @@ def test_the_correction_by_hand() -> None:
     assert {0, 1} <= set(chosen.items_C.tolist())
     for item, correction in zip(chosen.items_C.tolist(), chosen.correction_C.exp().tolist(), strict=True):
         assert correction == pytest.approx(expected[item], rel=1e-5)
+
+
+def test_the_loss_by_hand() -> None:
+    # Candidates 2, 5, 7, 9 with probabilities 1/2, 1/4, 1, 1/2. The row's target is 5; its window met 7, and 8 too.
+    chosen = Candidates(torch.tensor([2, 5, 7, 9]), torch.tensor([0.5, 0.25, 1.0, 0.5]).log())
+    logits = torch.tensor([[0.3, 1.0, 9.0, -0.2]], requires_grad=True)
+    met = torch.tensor([[-1, 7, 5, 8]])
+    found, column, masked = corrected_logits(logits, chosen, torch.tensor([5]), torch.tensor([0]), met)
+    assert masked.tolist() == [[False, False, True, False]]
+    loss, _ = retrieval_loss(found, column, 0.0, masked)
+    others = [2 * math.exp(0.3), 2 * math.exp(-0.2)]
+    share = math.exp(1) / (math.exp(1) + sum(others))
+    assert loss.item() == pytest.approx(-math.log(share), rel=1e-6)
+    loss.backward()
+    # (1 - p) (mean of the others - target), as in arXiv 2507.09331.
+    each = [(1 - share) * one / sum(others) for one in others]
+    assert logits.grad.tolist()[0] == pytest.approx([each[0], share - 1, 0.0, each[1]], rel=1e-5)
 
 
 @pytest.mark.parametrize("counts", [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [5.0]])
@@ -53,5 +74,7 @@ def test_the_corrected_denominator_is_that_of_the_full_softmax_on_average(batch:
 def test_with_many_draws_the_loss_is_that_of_the_full_softmax() -> None:
     logits, targets = torch.randn(16, 50, generator=torch.Generator().manual_seed(2)), torch.arange(16)
     chosen = sampled_candidates(targets, torch.arange(50.0), 2_000)
-    sampled = retrieval_loss(logits[:, chosen.items_C] - chosen.correction_C, chosen.target_N)[0]
+    rows, met = torch.arange(16), torch.full((16, 1), -1)
+    found, column, masked = corrected_logits(logits[:, chosen.items_C], chosen, targets, rows, met)
+    sampled = retrieval_loss(found, column, 0.0, masked)[0]
     assert float(sampled) == pytest.approx(float(retrieval_loss(logits, targets)[0]), rel=1e-5)

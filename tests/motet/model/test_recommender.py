@@ -41,7 +41,7 @@ def test_a_task_score_is_its_head_over_its_mixture_of_the_pair(model: Recommende
     pair = torch.cat([user, item, user * item, cosine[:, None], count[:, None]], 1)
     mixed = model.experts(pair)
     expected = torch.stack([mixed[:, t] @ head.weight[0] + head.bias for t, head in enumerate(model.heads)], 1)
-    torch.testing.assert_close(model.task_scores(user, item, count), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.task_scores(user, item, count, torch.arange(5)), expected, atol=1e-5, rtol=1e-5)
     assert model.scored == ["like", "rating"]
 
 

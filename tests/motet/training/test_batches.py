@@ -29,6 +29,7 @@ def _histories(lengths: list[int], held: int = 0) -> pa.Table:
             "user": user,
             "items": [10 * place + step for step in range(n + held)],
             "parts": [0] * n + [1] * held,
+            "timestamps": [1_000 * step * step for step in range(n + held)],
             "label:like": [float(step % 2) for step in range(n + held)],
         }
         for place, (user, n) in enumerate(zip("abc", lengths, strict=False))
@@ -37,10 +38,17 @@ def _histories(lengths: list[int], held: int = 0) -> pa.Table:
 
 
 def test_a_batch_by_hand() -> None:
-    batch = collate(train_rows(_histories([3, 1]), USERS, 4, "label:like", _text), ["like"], 4)
+    batch = collate(train_rows(_histories([3, 1]), USERS, 4, _text), ["like"], 4)
     assert batch.items_BS.tolist() == [[0, 0, 0, 1], [0, 0, 0, 0]]
     assert batch.valid_BS.tolist() == [[False, False, True, True], [False] * 4]
-    assert batch.liking_BS.tolist() == [[2, 2, 0, 1], [2, 2, 2, 2]]
+    assert batch.events_BST[0, 2:, 0].tolist() == [0.0, 1.0]
+    assert batch.events_BST[0, :2].isnan().all()
+    assert batch.events_BST[1].isnan().all()
+    # Events at 0, 1 and 4 seconds: event 1 came one second after event 0, and event 2 three after that.
+    assert batch.gaps_BS.nan_to_num(-1).tolist() == [[-1, -1, -1, 1], [-1, -1, -1, -1]]
+    assert batch.away_BP.nan_to_num(-1).tolist() == [[-1, -1, -1, 1, 3], [-1, -1, -1, -1, -1]]
+    assert batch.weights_BPT is None
+    assert batch.slates_BPT is None
     # Output 0 is before any event: its target is the first event. The last output, after event 1, has event 2.
     assert batch.targets_BP.tolist() == [[0, -1, -1, 1, 2], [10, -1, -1, -1, -1]]
     known = ~batch.labels_BPT[..., 0].isnan()
@@ -53,17 +61,19 @@ def test_a_batch_by_hand() -> None:
 
 
 def test_a_validation_batch_by_hand() -> None:
-    batch = collate(validation_rows(_histories([3, 1], held=2), USERS, 2, "label:like", _text), ["like"], 2)
+    batch = collate(validation_rows(_histories([3, 1], held=2), USERS, 2, _text), ["like"], 2)
     assert batch.items_BS.tolist() == [[1, 2], [0, 10]]
     assert batch.targets_BP.tolist() == [[3, 4], [11, 12]]
     assert batch.labels_BPT[..., 0].tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert batch.gaps_BS.nan_to_num(-1).tolist() == [[1, 3], [-1, -1]]
+    assert batch.away_BP.nan_to_num(-1).tolist() == [[-1, -1, 5], [-1, -1, 1]]  # until the first target
     assert batch.seen_BN is not None
     assert batch.seen_BN.tolist() == [[0, 1, 2], [10, -1, -1]]
 
 
 @given(st.lists(st.integers(0, 25), min_size=1, max_size=3), st.integers(1, 8))
 def test_each_target_stands_at_the_output_after_the_event_before_it(lengths: list[int], history: int) -> None:
-    table = train_rows(_histories(lengths), USERS, history, "label:like", _text, multiple_of=3)
+    table = train_rows(_histories(lengths), USERS, history, _text, multiple_of=3)
     if table.num_rows == 0:
         return
     batch = collate(table, ["like"], history)
@@ -79,7 +89,7 @@ def test_each_target_stands_at_the_output_after_the_event_before_it(lengths: lis
 
 
 def test_a_batch_of_padding_alone_has_no_target_and_no_label() -> None:
-    table = train_rows(_histories([1]), USERS, 3, "label:like", _text, multiple_of=4).slice(1)
+    table = train_rows(_histories([1]), USERS, 3, _text, multiple_of=4).slice(1)
     batch = collate(table, ["like"], 3)
     assert not batch.valid_BS.any()
     assert (batch.targets_BP == -1).all()
@@ -87,6 +97,18 @@ def test_a_batch_of_padding_alone_has_no_target_and_no_label() -> None:
 
 
 def test_to_the_same_device_changes_nothing() -> None:
-    batch = collate(train_rows(_histories([3]), USERS, 4, None, _text), [], 4)
+    batch = collate(train_rows(_histories([3]), USERS, 4, _text), [], 4)
     assert batch.to(torch.device("cpu")) is batch
     assert batch.labels_BPT.shape == (1, 5, 0)
+
+
+def test_weights_and_slates_of_the_tasks_that_have_them_by_hand() -> None:
+    histories = _histories([3, 1]).append_column("weight:like", pa.array([[0.5, 1.0, 2.0], [3.0]]))
+    histories = histories.append_column("slate:like", pa.array([[-1, 4, 4], [4]]))
+    batch = collate(train_rows(histories, USERS, 4, _text), ["like"], 4)
+    known = batch.targets_BP >= 0
+    assert batch.weights_BPT is not None
+    assert batch.weights_BPT[known][:, 0].tolist() == [0.5, 1.0, 2.0, 3.0]
+    assert batch.slates_BPT is not None
+    # The slate of events 1 and 2 begins after event 0, whose output is the fourth of five; the other before any event.
+    assert batch.slates_BPT[..., 0].tolist() == [[-1, -1, -1, 3, 3], [0, -1, -1, -1, -1]]

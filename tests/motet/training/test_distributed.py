@@ -1,4 +1,4 @@
-"""Two workers do what one does: the same parameters, losses and validation, also with an uneven number of batches."""
+"""Two and four workers do what one does: parameters, losses, validation, also with an uneven number of batches."""
 
 import subprocess
 import sys
@@ -26,15 +26,16 @@ from motet.training.distributed import gather_rows, sum_over_workers
 from tests.builders import Tiny
 from tests.motet.training.test_distributed import epochs_of
 
-encoder, folder, balance, rank, rows = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+encoder, folder, balance = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+rank, rows, workers, negatives = map(int, sys.argv[4:])
 torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
 mine = torch.arange(3.0 * (rank + 1)).reshape(-1, 3) + 10 * rank
 said = {
     "sum": sum_over_workers(torch.tensor([1.0, rank])).tolist(),
     "rows": gather_rows(mine[: len(mine) - (rank == 0)]).tolist(),
 }
-trainer, epochs = epochs_of(Path(encoder), balance, rank, 2, rows)
+trainer, epochs = epochs_of(Path(encoder), balance, rank, workers, rows, negatives)
 said["epochs"] = [{**epoch.metrics(), "seconds": 0, "waited": 0} for epoch in epochs]
 write_json(folder / f"said-{rank}.json", said)
 parameters = {name: value.contiguous() for name, value in trainer.step_module.model.state_dict().items()}
@@ -43,9 +44,11 @@ dist.destroy_process_group()
 """
 
 
-def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int):
+def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int, negatives: int = 0):
     """Train three steps; a worker's batch is its share of the global batch of 4 windows."""
-    tiny = Tiny.of(encoder, model={"balance": balance}, train={"epochs": 1, "learning_rate": 0.003})
+    tiny = Tiny.of(
+        encoder, model={"balance": balance}, train={"epochs": 1, "learning_rate": 0.003, "negatives": negatives}
+    )
     tiny.__dict__["windows"] = tiny.windows.slice(0, rows)
     trainer = tiny.trainer(3)
     held = tiny.held
@@ -55,45 +58,54 @@ def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int):
     return trainer, epochs
 
 
-@pytest.mark.parametrize(("rows", "balance"), [(12, "static"), (9, "static"), (9, "famo")])
-def test_two_workers_reach_the_parameters_of_one(encoder_folder: Path, tmp_path: Path, rows: int, balance: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "balance", "workers", "negatives"),
+    [
+        (12, "static", 2, 0),
+        (9, "static", 2, 0),
+        (9, "famo", 2, 0),
+        (9, "gradnorm", 2, 0),
+        (12, "pcgrad", 4, 0),
+        (9, "cagrad", 2, 0),
+        (9, "static", 2, 5),
+        (12, "static", 4, 5),
+    ],
+)
+def test_workers_reach_the_parameters_of_one(
+    encoder_folder: Path, tmp_path: Path, rows: int, balance: str, workers: int, negatives: int
+) -> None:
     # 12 windows: three batches of 4, of 2 and 2. 9 windows: 4, 4, 1; the second worker has no third batch.
-    alone, epochs = epochs_of(encoder_folder, balance, 0, 1, rows)
+    alone, epochs = epochs_of(encoder_folder, balance, 0, 1, rows, negatives)
     assert alone.progress.step == 3
+    options = [str(encoder_folder), str(tmp_path), balance]
     children = [
         subprocess.Popen(
             [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-c",
-                WORKER,
-                str(encoder_folder),
-                str(tmp_path),
-                balance,
-                rank,
-                str(rows),
+                *(sys.executable, "-W", "ignore", "-c", WORKER, *options),
+                *map(str, (rank, rows, workers, negatives)),
             ],
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in "01"
+        for rank in range(workers)
     ]
     errors = [child.communicate(timeout=120)[1] for child in children]
-    assert [child.returncode for child in children] == [0, 0], errors
-    said = [read_json(tmp_path / f"said-{rank}.json") for rank in (0, 1)]
-    # Rows 0 of worker 0 (its only one is left out) and both of worker 1.
-    assert said[0]["sum"] == said[1]["sum"] == [2.0, 1.0]
-    assert said[0]["rows"] == said[1]["rows"] == [[10.0, 11.0, 12.0], [13.0, 14.0, 15.0]]
-    models = [load_file(tmp_path / f"model-{rank}.safetensors") for rank in (0, 1)]
+    assert [child.returncode for child in children] == [0] * workers, errors
+    said = [read_json(tmp_path / f"said-{rank}.json") for rank in range(workers)]
+    # The ranks add up; of the rows of worker 0 the only one is left out.
+    assert all(one["sum"] == [float(workers), sum(range(workers))] for one in said)
+    assert said[0]["rows"][:2] == [[10.0, 11.0, 12.0], [13.0, 14.0, 15.0]]
+    assert all(one["rows"] == said[0]["rows"] for one in said)
+    models = [load_file(tmp_path / f"model-{rank}.safetensors") for rank in range(workers)]
     expected = alone.step_module.model.state_dict()
     for name, value in models[0].items():
-        torch.testing.assert_close(value, models[1][name], atol=0, rtol=0)
+        for other in models[1:]:
+            torch.testing.assert_close(value, other[name], atol=0, rtol=0)
         if name.endswith("project_in.bias"):  # a key's bias has no gradient: AdamW blows its rounding errors up
             continue
         torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-3)
     ours, theirs = epochs[0].metrics(), said[0]["epochs"][0]
-    assert said[0]["epochs"] == said[1]["epochs"]
+    assert all(one["epochs"] == said[0]["epochs"] for one in said)
     for key in ("losses", "weights", "validation"):
         assert theirs[key] == pytest.approx(ours[key], rel=1e-4)
     assert theirs["rows"] == ours["rows"]

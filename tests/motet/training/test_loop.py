@@ -127,7 +127,7 @@ def test_padding_rows_change_neither_loss_nor_gradient(tiny: Tiny) -> None:
     from motet.training.batches import collate
     from motet.training.windows import train_rows
 
-    arguments = (tiny.histories, tiny.users, 6, tiny.recipe.liked_label, tiny.text)
+    arguments = (tiny.histories, tiny.users, 6, tiny.text)
     bare, padded = train_rows(*arguments), train_rows(*arguments, multiple_of=50)
     assert (bare.num_rows, padded.num_rows) == (12, 50)
     found = []
@@ -154,6 +154,26 @@ def test_every_kind_of_experts_trains_with_and_without_sampling(
     _, epochs = tiny.train()
     assert epochs[-1].losses["watch"] < epochs[0].losses["watch"]
     assert epochs[-1].losses["rating"] < epochs[0].losses["rating"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sequence": "hstu"},
+        {"sequence": "gru4rec", "layers": 2},
+        {"time_signal": False},
+        {"experts": "ple", "expert_layers": 2},
+        {"task_embeddings": True},
+        {"balance": "gradnorm"},
+        {"balance": "pcgrad"},
+        {"balance": "cagrad"},
+    ],
+    ids=str,
+)
+def test_options_of_the_model_train(variant: Callable[..., Tiny], options: dict[str, object]) -> None:
+    _, epochs = variant(model=options, train={"epochs": 12, "patience": 12}).train()
+    for task in ("watch", "rating"):
+        assert epochs[-1].losses[task] < epochs[0].losses[task]
 
 
 def test_a_recipe_with_the_retrieval_task_alone_trains(encoder_folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from motet.training.batches import Batch
-from motet.training.step import TrainStep
+from motet.training.step import TrainStep, user_states
 from motet.training.validation import last_output, validate
 from tests.builders import ITEMS, Tiny
 
@@ -23,9 +23,13 @@ def _logits(step: TrainStep, batch: Batch) -> np.ndarray:
     with torch.no_grad():
         model = step.model.eval()
         catalogue = step.catalogue.vectors(model, torch.arange(ITEMS))
-        prefix = model.users.prefix(batch.text_BX, batch.slots_BL, batch.numbers_BM)
-        user = model.users(prefix, catalogue[batch.items_BS], batch.liking_BS, batch.valid_BS)
+        user = user_states(model, batch, catalogue[batch.items_BS])
         return model.retrieval_logits(last_output(user, batch.valid_BS), catalogue).numpy()
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    values = (getattr(batch, name) for name in batch.__dataclass_fields__)
+    return Batch(*(None if value is None else value[rows] for value in values))
 
 
 def test_ranking_metrics_by_hand(tiny: Tiny, step: TrainStep) -> None:
@@ -53,7 +57,7 @@ def test_several_targets_and_a_target_that_was_seen(tiny: Tiny, step: TrainStep)
     rest = [item for item in np.argsort(-logits_I, kind="stable") if item not in seen]
     # Ranks 1, 3 and 12 of what is not seen, and an item that was seen, which does not count.
     targets = torch.tensor([[rest[0], rest[2], rest[-1], seen[0]]])
-    one = Batch(*(getattr(batch, name)[:1] for name in batch.__dataclass_fields__))
+    one = _rows(batch, slice(0, 1))
     one = replace(one, targets_BP=targets, labels_BPT=torch.full((1, 4, 2), torch.nan))
     metrics = validate(step, [one], torch.device("cpu"))
     ideal = 1 + 1 / math.log2(3) + 1 / math.log2(4)
@@ -73,12 +77,9 @@ def test_task_metrics_by_hand(tiny: Tiny, step: TrainStep) -> None:
     with torch.no_grad():
         model = step.model.eval()
         catalogue = step.catalogue.vectors(model, torch.arange(ITEMS))
-        prefix = model.users.prefix(batch.text_BX, batch.slots_BL, batch.numbers_BM)
-        user = last_output(
-            model.users(prefix, catalogue[batch.items_BS], batch.liking_BS, batch.valid_BS), batch.valid_BS
-        )
+        user = last_output(user_states(model, batch, catalogue[batch.items_BS]), batch.valid_BS)
         places = batch.targets_BP[:, 0]
-        raw = model.task_scores(user, catalogue[places], step.catalogue.log_count_I[places]).numpy()
+        raw = model.raw_scores(step.catalogue.task_outputs(model, user, catalogue[places], places)).numpy()
     like, rating = batch.labels_BPT[:, 0].numpy().T
     known = ~np.isnan(like)
     assert known.sum() == 10
@@ -95,10 +96,7 @@ def test_task_metrics_by_hand(tiny: Tiny, step: TrainStep) -> None:
 def test_batches_of_any_size_give_the_same_and_no_row_gives_none(tiny: Tiny, step: TrainStep) -> None:
     (batch,) = tiny.validation()
     whole = validate(step, [batch], torch.device("cpu"))
-    parts = [
-        Batch(*(getattr(batch, name)[start : start + 5] for name in batch.__dataclass_fields__))
-        for start in range(0, 12, 5)
-    ]
+    parts = [_rows(batch, slice(start, start + 5)) for start in range(0, 12, 5)]
     assert validate(step, parts, torch.device("cpu")) == pytest.approx(whole, rel=1e-5)
     assert validate(step, [], torch.device("cpu")) == {}
 

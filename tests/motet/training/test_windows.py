@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.data.split import TEST, TRAIN, VALIDATION
-from motet.training.windows import LIKING_UNKNOWN, liking_of, train_rows, validation_rows, window_bounds
+from motet.training.windows import gaps_of, liking_of, train_rows, validation_rows, window_bounds
 
 USERS = pa.table(
     {
@@ -24,8 +24,11 @@ def _text(texts: list[str]) -> np.ndarray:
 
 
 def _histories(*rows: tuple[str, list[int], list[int], list[float | None]]) -> pa.Table:
+    """Histories whose events are 10, 20, 30, ... seconds after one another."""
     names = ("user", "items", "parts", "label:like")
-    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
+    made = [dict(zip(names, row, strict=True)) for row in rows]
+    times = [np.cumsum(10_000 * np.arange(len(row[1]))).tolist() for row in rows]
+    return pa.Table.from_pylist([{**row, "timestamps": one} for row, one in zip(made, times, strict=True)])
 
 
 @given(events=st.integers(0, 300), history=st.integers(1, 40))
@@ -47,11 +50,14 @@ def test_bounds_by_hand() -> None:
 
 
 def test_rows_by_hand() -> None:
-    table = train_rows(
-        _histories(("b", [5, 6, 7, 8, 9], [0, 0, 0, 0, 0], [1.0, 0.0, None, 1.0, 0.0])), USERS, 3, "label:like", _text
-    )
+    table = train_rows(_histories(("b", [5, 6, 7, 8, 9], [0, 0, 0, 0, 0], [1.0, 0.0, None, 1.0, 0.0])), USERS, 3, _text)
     first, second = table.to_pylist()
-    assert (first["items"], first["liking"], first["targets"]) == ([5, 6, 7], [1, 0, 2], [5, 6, 7, 8])
+    assert (first["items"], first["targets"]) == ([5, 6, 7], [5, 6, 7, 8])
+    assert first["event:like"][:2] == [1.0, 0.0]
+    assert np.isnan(first["event:like"][2])
+    # Before event 5 is nothing; 10 seconds later 6, then 20, and 30 until the last target.
+    assert np.isnan(first["gaps"][0])
+    assert (first["gaps"][1:], second["gaps"]) == ([10, 20, 30], [10, 20, 30, 40])
     assert first["label:like"][:2] == [1.0, 0.0]
     assert np.isnan(first["label:like"][2])
     assert (second["items"], second["targets"]) == ([6, 7, 8], [-1, -1, -1, 9])
@@ -70,7 +76,7 @@ def test_nothing_of_validation_and_test_leaks_into_training_nor_test_into_valida
     items = [item + 100 * part for item, part in events]
     parts = [part for _, part in events]
     histories = _histories(("a", items, parts, [float(part == TRAIN) for part in parts]))
-    train = train_rows(histories, USERS, history, "label:like", _text).to_pylist()
+    train = train_rows(histories, USERS, history, _text).to_pylist()
     seen = [item for row in train for item in (*row["items"], *row["targets"])]
     assert all(item < 100 for item in seen)
     targets = sorted(item for row in train for item in row["targets"] if item >= 0)
@@ -78,7 +84,7 @@ def test_nothing_of_validation_and_test_leaks_into_training_nor_test_into_valida
     labels = np.array([x for row in train for x in row["label:like"]], np.float64)
     assert (labels[~np.isnan(labels)] == 1).all()
     assert (~np.isnan(labels)).sum() == len(targets)
-    held = validation_rows(histories, USERS, history, "label:like", _text).to_pylist()
+    held = validation_rows(histories, USERS, history, _text).to_pylist()
     assert len(held) == (VALIDATION in parts)
     for row in held:
         assert row["items"] == [item for item in items if item < 100][-history:]
@@ -90,26 +96,59 @@ def test_nothing_of_validation_and_test_leaks_into_training_nor_test_into_valida
 @pytest.mark.parametrize(("multiple_of", "rows"), [(1, 3), (2, 4), (5, 5)])
 def test_padding_rows_make_an_equal_division_and_hold_no_event(multiple_of: int, rows: int) -> None:
     histories = _histories(("a", [1, 2, 3], [0] * 3, [1.0] * 3), ("b", [4] * 5, [0] * 5, [1.0] * 5))
-    table = train_rows(histories, USERS, 3, "label:like", _text, multiple_of).to_pylist()
+    table = train_rows(histories, USERS, 3, _text, multiple_of).to_pylist()
     assert len(table) == rows
     for padding in table[3:]:
         assert (padding["items"], padding["targets"], padding["label:like"]) == ([], [-1], [None])
+        assert padding["event:like"] == []
 
 
 def test_users_without_a_training_event_have_no_row_but_the_columns_stay() -> None:
     histories = _histories(("a", [1, 2], [VALIDATION, TEST], [1.0, 1.0]))
-    full = train_rows(_histories(("a", [1], [TRAIN], [1.0])), USERS, 3, "label:like", _text)
-    empty = train_rows(histories, USERS, 3, "label:like", _text, multiple_of=4)
+    full = train_rows(_histories(("a", [1], [TRAIN], [1.0])), USERS, 3, _text)
+    empty = train_rows(histories, USERS, 3, _text, multiple_of=4)
     assert empty.num_rows == 0
     assert empty.schema == full.schema
-    held = validation_rows(histories, USERS, 3, "label:like", _text)
+    held = validation_rows(histories, USERS, 3, _text)
     assert held.to_pylist()[0]["items"] == []
-    none = validation_rows(_histories(("a", [1], [TRAIN], [1.0])), USERS, 3, "label:like", _text)
+    none = validation_rows(_histories(("a", [1], [TRAIN], [1.0])), USERS, 3, _text)
     assert none.num_rows == 0
     assert none.schema == held.schema
 
 
-def test_without_a_label_every_liking_is_unknown() -> None:
-    row = train_rows(_histories(("a", [1, 2], [0, 0], [1.0, 0.0])), USERS, 3, None, _text).to_pylist()[0]
-    assert row["liking"] == [LIKING_UNKNOWN]
+def test_liking_and_gaps_by_hand() -> None:
     assert liking_of(np.array([0.0, 1.0, np.nan, 0.4, 0.6])).tolist() == [0, 1, 2, 0, 1]
+    assert gaps_of(np.array([1_000, 4_500, 4_500]))[1:].tolist() == [3.5, 0.0]
+    assert gaps_of(np.zeros(0, np.int64)).shape == (0,)
+
+
+def _slates(slates: list[int], parts: list[int] | None = None) -> pa.Table:
+    count = len(slates)
+    row = ("a", list(range(count)), parts or [0] * count, [1.0] * count)
+    return (
+        _histories(row)
+        .append_column("slate:best", pa.array([slates]))
+        .append_column("weight:best", pa.array([[0.5] * count]))
+    )
+
+
+def test_a_slate_s_user_state_is_that_before_its_first_event() -> None:
+    # Events 1 to 3 are one slate, 5 and 6 another; 0 and 4 are in none.
+    (row,) = train_rows(_slates([-1, 7, 7, 7, -1, 8, 8]), USERS, 10, _text).to_pylist()
+    assert row["slate:best"] == [-1, 1, 1, 1, -1, 5, 5]
+    assert row["weight:best"] == [0.5] * 7
+
+
+def test_a_slate_whose_beginning_the_window_lacks_is_left_out_of_it() -> None:
+    # History 2: windows (0, 3, 0), (1, 4, 3), (2, 5, 4); their first inputs are events 0, 1 and 2.
+    rows = train_rows(_slates([7, 7, 7, 7, 9]), USERS, 2, _text).to_pylist()
+    assert [row["targets"] for row in rows] == [[0, 1, 2], [-1, -1, 3], [-1, -1, 4]]
+    assert [row["slate:best"] for row in rows] == [[0, 0, 0], [-1, -1, -1], [-1, -1, 2]]
+
+
+def test_a_slate_that_began_in_training_is_none_of_validation() -> None:
+    histories = _slates([1, 2, 2, 3, 3], [TRAIN, TRAIN, VALIDATION, VALIDATION, VALIDATION])
+    (row,) = validation_rows(histories, USERS, 4, _text).to_pylist()
+    assert row["slate:best"] == [-1, 3, 3]
+    assert row["gaps"][1:] == [10, 20]
+    assert row["event:like"] == [1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Metrics of one task's predictions: binary tasks (a probability) and regression tasks (a number).
+"""Metrics of one task's predictions: a probability, a number, a count, a level, an order within slates.
 
 A label that is NaN is unknown: its row is left out. A figure that the known rows can't give (the AUC of one
 class, any figure of no row) is None, which JSON writes as null.
@@ -12,6 +12,7 @@ from sklearn.metrics import (
     accuracy_score,
     log_loss,
     mean_absolute_error,
+    mean_poisson_deviance,
     roc_auc_score,
     root_mean_squared_error,
 )
@@ -74,6 +75,92 @@ def regression_metrics(labels_N: ArrayLike, predictions_N: ArrayLike) -> dict[st
         "mae": float(mean_absolute_error(labels, predictions)),
         "rows": labels.size,
     }
+
+
+def count_metrics(labels_N: ArrayLike, counts_N: ArrayLike) -> dict[str, float | None]:
+    """Scores the expected counts of a count task.
+
+    Args:
+        labels_N: Counts of 0 or more, or NaN for unknown, shape (N,).
+        counts_N: The expected counts, above 0, shape (N,).
+
+    Returns:
+        `deviance` (mean Poisson deviance), `mae` and `rows` (how many labels are known).
+
+    Raises:
+        EvaluationError: A prediction is not finite or not above 0, a label is infinite or below 0, or the shapes
+            differ.
+    """
+    labels, counts = _known(labels_N, counts_N)
+    if not labels.size:
+        return {"deviance": None, "mae": None, "rows": 0}
+    if labels.min() < 0 or counts.min() <= 0:
+        raise EvaluationError(
+            f"the least label is {labels.min()}, the least expected count {counts.min()}: "
+            "give labels of 0 or more and counts above 0"
+        )
+    return {
+        "deviance": float(mean_poisson_deviance(labels, counts)),
+        "mae": float(mean_absolute_error(labels, counts)),
+        "rows": labels.size,
+    }
+
+
+def ordinal_metrics(labels_N: ArrayLike, levels_N: ArrayLike) -> dict[str, float | None]:
+    """Scores the expected levels of an ordinal task.
+
+    Args:
+        labels_N: Whole numbers, or NaN for unknown, shape (N,).
+        levels_N: The expected levels, shape (N,).
+
+    Returns:
+        `rmse` and `mae` of the expected level, `accuracy` and `kappa` of the rounded one (quadratic-weighted, Cohen
+        1968; None if labels and predictions are all one level) and `rows`.
+
+    Raises:
+        EvaluationError: A prediction is not finite, a label is infinite, or the shapes differ.
+    """
+    labels, levels = _known(labels_N, levels_N)
+    found = {**regression_metrics(labels, levels), "accuracy": None, "kappa": None}
+    if not labels.size:
+        return found
+    rounded_N = np.floor(levels + 0.5)
+    found["accuracy"] = float((rounded_N == labels).mean())
+    # Over all pairs of a label and a prediction: the two variances and the distance of the means.
+    chance = float(labels.var() + rounded_N.var() + (labels.mean() - rounded_N.mean()) ** 2)
+    found["kappa"] = 1.0 - float(((labels - rounded_N) ** 2).mean()) / chance if chance > 0 else None
+    return found
+
+
+def slate_metrics(labels_N: ArrayLike, scores_N: ArrayLike, slates_N: ArrayLike) -> dict[str, float | None]:
+    """Scores the order within slates.
+
+    Args:
+        labels_N: Gains, of which what is below 0 counts as 0, or NaN for unknown, shape (N,).
+        scores_N: The scores that order a slate, shape (N,).
+        slates_N: The slate of each row, below 0 for none, shape (N,).
+
+    Returns:
+        `ndcg`, the mean over slates of several items with a gain (None if there are none), `slates` and `rows`.
+
+    Raises:
+        EvaluationError: A score is not finite, a label is infinite, or the shapes differ.
+    """
+    labels = np.asarray(labels_N, dtype=np.float64)
+    slates = np.asarray(slates_N)
+    kept_N = ~np.isnan(labels)
+    gains, scores = _known(labels, scores_N)
+    slates = slates[kept_N]
+    gains = np.maximum(gains, 0.0)
+    found = []
+    order_N = np.argsort(slates, kind="stable")
+    for rows in np.split(order_N, np.flatnonzero(np.diff(slates[order_N])) + 1) if slates.size else []:
+        if slates[rows[0]] < 0 or rows.size < 2 or gains[rows].sum() <= 0:
+            continue
+        discounts = 1 / np.log2(np.arange(2, rows.size + 2))
+        ranked = gains[rows][np.argsort(-scores[rows], kind="stable")]
+        found.append(float((ranked * discounts).sum() / (np.sort(gains[rows])[::-1] * discounts).sum()))
+    return {"ndcg": float(np.mean(found)) if found else None, "slates": len(found), "rows": int(gains.size)}
 
 
 def reliability(labels_N: ArrayLike, probabilities_N: ArrayLike, bins: int = BINS) -> list[dict[str, float | None]]:

@@ -3,7 +3,9 @@
     binary       platt      p = sigmoid(a * logit + b)                      (Platt 1999)
                  isotonic   p = a rising step function of the logit         (Zadrozny and Elkan 2002)
                  none       p = sigmoid(logit)
-    regression   linear     value = a * raw + b by least squares, clipped to the labels' range
+    regression   linear     value = a * raw + b by least squares, clipped to the labels' range; also of ordinal
+    count        exponential value = exp(raw + b), so that the means agree
+    ranking      platt, or identity: the score itself
 
 Fitted on validation events. With fewer than 50 of them, or one class only, a binary task stays uncalibrated.
 """
@@ -17,11 +19,12 @@ from sklearn.linear_model import LogisticRegression
 
 LEAST_ROWS = 50
 _EDGE = 1e-4
+_LARGEST_LOG = 20.0
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """One task's mapping; `kind` is none, platt, isotonic or linear."""
+    """One task's mapping; `kind` is none, platt, isotonic, linear, exponential or identity."""
 
     kind: str
     x: tuple[float, ...] = ()
@@ -29,6 +32,10 @@ class Calibrator:
 
     def apply(self, raw_N: np.ndarray) -> np.ndarray:
         """Return calibrated scores, float32 [N]."""
+        if self.kind == "identity":
+            return np.asarray(raw_N, np.float32)
+        if self.kind == "exponential":
+            return np.exp(np.minimum(np.asarray(raw_N, np.float64) + self.x[0], _LARGEST_LOG)).astype(np.float32)
         if self.kind == "linear":
             slope, intercept = self.x
             return np.clip(slope * raw_N + intercept, self.y[0], self.y[1]).astype(np.float32)
@@ -71,20 +78,33 @@ def fit_binary(kind: str, logits_N: np.ndarray, labels_N: np.ndarray) -> Calibra
     return Calibrator("isotonic", tuple(map(float, steps.X_thresholds_)), tuple(map(float, steps.y_thresholds_)))
 
 
-def fit_regression(
-    raw_N: np.ndarray, labels_N: np.ndarray, mean: float, std: float, label_range: tuple[float, float]
+def fit_linear(
+    raw_N: np.ndarray, labels_N: np.ndarray, unfitted: tuple[float, float], label_range: tuple[float, float]
 ) -> Calibrator:
-    """Fit a regression task's mapping from standardised values to labels.
+    """Fit a line from raw values to labels.
 
     Args:
-        raw_N: the head's standardised values.
+        raw_N: the head's raw values.
         labels_N: labels, NaN = unknown.
-        mean: of the training labels; used with `std` when there are too few rows.
-        std: of the training labels.
+        unfitted: slope and intercept when there are too few rows, or all raw values are one.
         label_range: smallest and largest training label.
     """
     known_N = ~np.isnan(labels_N)
     if known_N.sum() < LEAST_ROWS or raw_N[known_N].std() < 1e-9:
-        return Calibrator("linear", (std, mean), label_range)
+        return Calibrator("linear", unfitted, label_range)
     slope, intercept = np.polyfit(raw_N[known_N].astype(np.float64), labels_N[known_N], 1)
     return Calibrator("linear", (float(slope), float(intercept)), label_range)
+
+
+def fit_factor(raw_N: np.ndarray, labels_N: np.ndarray) -> Calibrator:
+    """Fit the factor that gives expected counts the mean of the observed ones.
+
+    Args:
+        raw_N: logs of expected counts.
+        labels_N: counts, NaN = unknown.
+    """
+    known_N = ~np.isnan(labels_N)
+    if known_N.sum() < LEAST_ROWS or labels_N[known_N].sum() <= 0:
+        return Calibrator("exponential", (0.0,))
+    expected = float(np.exp(np.minimum(raw_N[known_N].astype(np.float64), _LARGEST_LOG)).mean())
+    return Calibrator("exponential", (float(np.log(labels_N[known_N].mean() / expected)),))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
 from motet.errors import EvaluationError
-from motet.evaluation.task_metrics import binary_metrics, regression_metrics, reliability
+from motet.kinds.metrics import binary_metrics, regression_metrics, reliability
 
 _LABELS = [1.0, 0.0, 1.0, 0.0]
 _PROBABILITIES = [0.9, 0.2, 0.4, 0.6]

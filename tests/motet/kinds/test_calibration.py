@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motet.ranking.calibration import LEAST_ROWS, Calibrator, fit_binary, fit_regression, sigmoid
+from motet.kinds.calibration import LEAST_ROWS, Calibrator, fit_binary, fit_linear, sigmoid
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=20_000).astype(np.float32) * 2
@@ -82,7 +82,7 @@ def test_too_few_rows_one_class_or_unknown_labels_leave_the_task_uncalibrated(
 
 def test_regression_recovers_the_line_and_clips_to_the_labels_range() -> None:
     raw = RANDOM.normal(size=500).astype(np.float32)
-    calibrator = fit_regression(raw, 2 * raw + 3, 9.0, 9.0, (1.0, 5.0))
+    calibrator = fit_linear(raw, 2 * raw + 3, (9.0, 9.0), (1.0, 5.0))
     assert calibrator.x == pytest.approx((2.0, 3.0), abs=1e-4)
     np.testing.assert_allclose(calibrator.apply(np.array([-9.0, -0.5, 0.5, 9.0])), [1, 2, 4, 5], atol=1e-4)
 
@@ -93,7 +93,7 @@ def test_regression_of_too_few_rows_or_a_constant_head_uses_mean_and_deviation_o
         (np.ones(80), np.arange(80.0)),
         (np.arange(80.0), np.full(80, np.nan)),
     ):
-        assert fit_regression(raw, labels, 3.5, 1.25, (1.0, 5.0)) == Calibrator("linear", (1.25, 3.5), (1.0, 5.0))
+        assert fit_linear(raw, labels, (1.25, 3.5), (1.0, 5.0)) == Calibrator("linear", (1.25, 3.5), (1.0, 5.0))
 
 
 @given(st.floats(-1e30, 1e30))

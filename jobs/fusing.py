@@ -1,0 +1,168 @@
+"""What the index stage fits by asking about the past: the fusion of the sources, and the calibrators (Ray Data)."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.asking import asked_at, held_out_rows, held_out_users, load_recommender
+from jobs.collaborative import Past, write_sources
+from jobs.stages import say
+from jobs.tables import over_files
+from motet.data.moments import NOW, Moment, past_moments
+from motet.data.parquet import write_parquet
+from motet.data.split import VALIDATION
+from motet.errors import RetrievalError
+from motet.model.io import load_model
+from motet.recipe import Recipe
+from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.features import RankFeatures
+from motet.retrieval.fusion import Fusion
+from motet.retrieval.selection import Selector
+from motet.retrieval.trees import Group
+from motet.retrieval.trends import Trends
+from motet.storage import fingerprint, read_json, write_json
+
+_CANDIDATES_KEPT = 300
+_KEPT_PER_EVENT = 100
+_LEARNED = ("vectors",)
+"""Sources that the train stage fitted: about an event of the training part they know too much."""
+
+
+def past_of(prepared: Path, histories: Path, before: int) -> Past:
+    """Return the events of `histories` before a part."""
+    percentiles = read_json(prepared / "features.json")["percentiles"]
+    return Past(histories, prepared / "users", before, (percentiles[0], percentiles[-1]))
+
+
+def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path) -> tuple[int, int]:
+    """Write the fusion and the calibrators; return how many validation targets the candidates held, and of how many.
+
+    Under `sources: auto` the draft's recipe then names the sources that were chosen.
+    """
+    write_sources(folder, recipe, past_of(prepared, prepared / "histories", VALIDATION))
+    past: list[dict[str, Any]] = []
+    if recipe.retrieval.fusion == "trees":
+        percentiles = read_json(prepared / "features.json")["percentiles"]
+        moments = past_moments(recipe.data.split, percentiles, recipe.retrieval.moments)
+        for number, moment in enumerate(moments):
+            past += _of_moment(folder / "moments" / f"{number:02d}", moment, folder, recipe, prepared)
+        say(f"index: {len(past):,} users at {len(moments)} past moments")
+    most = _KEPT_PER_EVENT if recipe.evaluate.history == "before" else None
+    validation = _ask(folder, recipe, prepared / "histories", VALIDATION, asked_at(prepared, VALIDATION), most=most)
+    if not validation:
+        raise RetrievalError("no user has an event in the validation part; enlarge data.split.validation")
+    if recipe.retrieval.fusion == "trees":
+        _fit_trees(folder, recipe, past, validation)
+    else:
+        usable = [(one["scores"], one["ranks"], one["rows"]) for one in validation if len(one["rows"])]
+        write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.names, usable).to_dict())
+    _fit_calibrators(folder, recipe, validation, trained)
+    shutil.rmtree(folder / "moments", ignore_errors=True)
+    found = sum(len(one["rows"]) for one in validation)
+    return found, found + sum(one["missed"] for one in validation)
+
+
+def _of_moment(place: Path, moment: Moment, draft: Path, recipe: Recipe, prepared: Path) -> list[dict[str, Any]]:
+    """Fit sources as of a moment and ask them about what came next."""
+    files = sorted((prepared / "histories").glob("*.parquet"))
+    over_files(files, partial(_shift, moment=moment, target=str(place / "histories")))
+    (place / "items.parquet").symlink_to(draft / "items.parquet")
+    write_sources(place, recipe, past_of(prepared, place / "histories", NOW))
+    return _ask(draft, recipe, place / "histories", NOW, moment.at_ms, fitted=place, withheld=_LEARNED,
+                most=_CANDIDATES_KEPT)  # fmt: skip
+
+
+def _shift(table: pa.Table, moment: Moment, target: str) -> pa.Table:
+    name = fingerprint(table.column("user").slice(0, 1).to_pylist())
+    write_parquet(Path(target) / f"shard-{name}.parquet", moment.parts(table))
+    return pa.table({"rows": [table.num_rows]})
+
+
+def _ask(
+    draft: Path, recipe: Recipe, histories: Path, part: int, asked_ms: int | None, fitted: Path | None = None,
+    withheld: tuple[str, ...] = (), most: int | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Ask sources about the events of a part, on Ray's workers."""
+    dataset = held_out_users(histories, part, recipe.retrieval.fit_users, recipe.seed)
+    gather = partial(_gather, folder=str(draft), part=part, asked_ms=asked_ms, fitted=str(fitted) if fitted else None,
+                     withheld=withheld, most=most)  # fmt: skip
+    rows = dataset.map_batches(gather, batch_size=1, batch_format="pyarrow").iter_rows()
+    return [_unpack(row) for row in sorted(rows, key=lambda row: (row["user"], row["number"]))]
+
+
+def _gather(
+    batch: pa.Table, folder: str, part: int, asked_ms: int | None, fitted: str | None, withheld: tuple[str, ...],
+    most: int | None,
+) -> pa.Table:  # fmt: skip
+    from motet.evaluation.fitting import gather_examples
+
+    recommender = load_recommender(folder, fitted)
+    recipe = recommender.retriever.recipe
+    known = "before" if recipe.evaluate.history == "before" else "parts"
+    rows = []
+    for chunk in batch.to_pylist():
+        held = held_out_rows(chunk["file"], chunk["users"], part, recipe.liked_label, known, asked_ms)
+        examples = gather_examples(recommender, held, withheld, most, recipe.seed)
+        for number, (user, one) in enumerate(zip(held, examples, strict=True)):
+            arrays = {
+                "scores": one.scores_CS, "ranks": one.ranks_CS, "features": one.features_CF,
+                "rows": one.rows.astype(np.int64), "raw": one.raw_NT.astype(np.float32),
+                "labels": one.labels_NT.astype(np.float32),
+            }  # fmt: skip
+            row = {name: array.tobytes() for name, array in arrays.items()}
+            row |= {"user": user.user, "number": number, "count": len(one.scores_CS), "targets": len(one.labels_NT)}
+            rows.append(row | {"missed": one.missed})
+    return pa.Table.from_pylist(rows)
+
+
+def _unpack(row: dict[str, Any]) -> dict[str, Any]:
+    count, targets = row["count"], row["targets"]
+    return {
+        "scores": np.frombuffer(row["scores"]).reshape(count, -1),
+        "ranks": np.frombuffer(row["ranks"]).reshape(count, -1),
+        "features": np.frombuffer(row["features"], np.float32).reshape(count, -1),
+        "rows": np.frombuffer(row["rows"], np.int64),
+        "missed": row["missed"],
+        "raw": np.frombuffer(row["raw"], np.float32).reshape(targets, -1),
+        "labels": np.frombuffer(row["labels"], np.float32).reshape(targets, -1),
+    }
+
+
+def _fit_trees(folder: Path, recipe: Recipe, past: list[dict[str, Any]], validation: list[dict[str, Any]]) -> None:
+    """Write the trees, and what each source adds; choose the sources if the recipe says so."""
+    settings = recipe.retrieval
+    names = RankFeatures(settings.names, ItemTable.load(folder), Trends.load(folder)).names
+    groups = [[Group(one["features"], one["rows"], one["missed"]) for one in part] for part in (past, validation)]
+    selector = Selector(*groups, names, settings.names, settings.trees, recipe.seed)
+    whole = selector.cross_fit(settings.names)
+    without = selector.without_each()
+    chosen, factor = list(settings.names), whole.factor
+    if settings.sources == "auto":
+        chosen = selector.choose(without, whole.ndcg)
+        factor = selector.cross_fit(chosen).factor
+        say(f"index: sources {', '.join(chosen)}; no gain on validation from "
+            f"{', '.join(name for name in settings.names if name not in chosen) or 'none'}")  # fmt: skip
+        resolved = recipe.resolved()
+        resolved["retrieval"]["sources"] = chosen
+        write_json(folder / "recipe.json", resolved)
+    trees = selector.trees(chosen, factor)
+    trees.save(folder)
+    about = {"ndcg": whole.ndcg, "without": without, "chosen": chosen, "importance": trees.importance}
+    write_json(folder / "fusion_report.json", about)
+
+
+def _fit_calibrators(folder: Path, recipe: Recipe, examples: list[dict[str, Any]], trained: Path) -> None:
+    """Write calibrators.json."""
+    _, card = load_model(trained)
+    raw_NT = np.concatenate([one["raw"] for one in examples])
+    labels_NT = np.concatenate([one["labels"] for one in examples])
+    calibrators = {}
+    for column, score in enumerate(recipe.scores):
+        rules, scale = score.task.rules, card.scales[score.task.name]
+        fitted = rules.fit(recipe.ranking.calibration, raw_NT[:, column], labels_NT[:, column], scale)
+        calibrators[score.name] = fitted.to_dict()
+    write_json(folder / "calibrators.json", calibrators)

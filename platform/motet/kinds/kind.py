@@ -1,0 +1,102 @@
+"""What every kind of task brings.
+
+Letters: N rows, O outputs of a head. A label that is NaN is unknown: its row adds to neither sum nor count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from motet.kinds.calibration import Calibrator
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Mean, standard deviation and range of a label over the training rows, and whether all are whole numbers."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    whole: bool = False
+
+
+class Kind(Protocol):
+    """A kind of task, as far as a recipe must know it."""
+
+    @property
+    def name(self) -> str:
+        """The kind's name in a recipe."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What its label may be: truth, number; nothing if it has none."""
+
+    @property
+    def selection(self) -> dict[str, bool]:
+        """The validation metrics that may select the best epoch, and whether larger is better."""
+
+
+class ScoredKind(Kind, Protocol):
+    """A kind of task that the ranker has a head for."""
+
+    def problem(self, scale: LabelScale) -> str | None:
+        """Return what is wrong with the training labels, with the fix, or None."""
+
+    def outputs(self, scale: LabelScale) -> int:
+        """Return the number of outputs of its head; several are cumulative logits with ordered thresholds."""
+
+    def raw(self, outputs_NO: Tensor) -> Tensor:
+        """Return one raw score per row, [N], from the head's outputs."""
+
+    def loss(
+        self,
+        outputs_NO: Tensor,
+        labels_N: Tensor,
+        scale: LabelScale,
+        weights_N: Tensor | None = None,
+        groups_N: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return (sum, count): the caller divides by the count of all workers.
+
+        Args:
+            outputs_NO: of the head.
+            labels_N: NaN is unknown.
+            scale: of the training labels.
+            weights_N: weight of each row; the count is then their sum.
+            groups_N: slate of each row, -1 for none.
+        """
+
+    def validation(
+        self, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale, groups_N: np.ndarray
+    ) -> dict[str, float]:
+        """Return the metrics of `selection`, but for the loss, that the known labels can give."""
+
+    def report(
+        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
+    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+        """Return the figures of the evaluation report, from what is served."""
+
+    def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:
+        """Fit the map from raw scores to what is served.
+
+        Args:
+            method: `ranking.calibration` of the recipe.
+            raw_N: raw scores of validation events.
+            labels_N: their labels.
+            scale: of the training labels.
+        """
+
+    def uncalibrated(self, scale: LabelScale) -> Calibrator:
+        """Return the map that is used when nothing was fitted."""
+
+
+def masked_sum(each_N: Tensor, known_N: Tensor, weights_N: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the (weighted) sum of the known rows' losses, and their number or sum of weights."""
+    share_N = known_N.to(each_N.dtype) if weights_N is None else known_N * weights_N
+    return (each_N * share_N).sum(), share_N.sum()

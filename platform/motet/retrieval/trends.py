@@ -1,0 +1,171 @@
+"""What the crowd did lately with each item, as of any moment: counts by item and stretch of time.
+
+An item's events are counted in bins of equal length, all and liked ones apart, so that popularity, trend and age can be
+told for the moment at which somebody asks, whether it is now or, in training, in the past. Nothing of the bin that
+holds the moment, or of a later one, is read.
+
+    popularity    log of 1 + counts that halve every 1, 3, 7, 30 and 90 days
+    liked         the same of liked events
+    trend         log ratio of the last week's pace to that of two months
+    age, idle     days since the item's first and latest event
+    liking        share of liked events, drawn towards the share of all items by five events
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from motet.data.parquet import read_parquet, write_parquet
+from motet.storage import read_json, write_json
+
+BINS = 512
+HALF_LIVES = (1.0, 3.0, 7.0, 30.0, 90.0)
+DAY_MS = 86_400_000
+_PRIOR_EVENTS = 5.0
+_NEVER_DAYS = 3650.0
+
+
+def bin_length(first_ms: int, last_ms: int) -> int:
+    """Return the length of a bin in milliseconds: a 512th of the span, at least a minute."""
+    return max(60_000, -(-(last_ms + 1 - first_ms) // BINS))
+
+
+def count_bins(
+    items_N: np.ndarray, moments_N: np.ndarray, liked_N: np.ndarray, items: int, first_ms: int, length_ms: int
+) -> pa.Table:
+    """Return item, bin, events, liked: one row per item and bin with events, ordered by both.
+
+    Args:
+        items_N: places of events.
+        moments_N: their milliseconds, none before `first_ms`.
+        liked_N: 1 liked, 0 not, NaN unknown (counts as not liked).
+        items: size of the catalogue.
+        first_ms: start of bin 0.
+        length_ms: length of a bin.
+    """
+    bins_N = (moments_N - first_ms) // length_ms
+    shape = (items, int(bins_N.max(initial=0)) + 1)
+    places = (items_N.astype(np.int64), bins_N.astype(np.int64))
+    events = sp.coo_matrix((np.ones(len(items_N)), places), shape=shape).tocsr()
+    liked = sp.coo_matrix((np.nan_to_num(liked_N, nan=0.0), places), shape=shape).tocsr()
+    rows, columns = events.nonzero()
+    values = np.asarray(liked[rows, columns]).ravel() if len(rows) else np.zeros(0)
+    return pa.table(
+        {
+            "item": pa.array(rows.astype(np.int32)),
+            "bin": pa.array(columns.astype(np.int32)),
+            "events": pa.array(events.data.astype(np.float32)),
+            "liked": pa.array(values.astype(np.float32)),
+        }
+    )
+
+
+class Trends:
+    """Counts of a catalogue by bin.
+
+    Args:
+        tables: what `count_bins` gave for parts of the log.
+        items: size of the catalogue.
+        first_ms: start of bin 0.
+        length_ms: length of a bin.
+        last_ms: the latest event.
+    """
+
+    names = (
+        *(f"popularity {days:g} d" for days in HALF_LIVES), "popularity",
+        *(f"liked {days:g} d" for days in HALF_LIVES), "liked", "trend", "age", "idle", "liking",
+    )  # fmt: skip
+
+    def __init__(self, tables: Sequence[pa.Table], items: int, first_ms: int, length_ms: int, last_ms: int) -> None:
+        table = pa.concat_tables(tables)
+        self.items, self.first_ms, self.length_ms, self.last_ms = items, first_ms, length_ms, last_ms
+        rows, bins = (table.column(name).to_numpy().astype(np.int64) for name in ("item", "bin"))
+        self.bins = int(bins.max(initial=0)) + 1
+        shape = (items, self.bins)
+        self.events, self.liked = (
+            sp.coo_matrix((table.column(name).to_numpy(), (rows, bins)), shape=shape).tocsc()
+            for name in ("events", "liked")
+        )
+        self.at_bin = lru_cache(maxsize=64)(self._at_bin)
+        self.since_bin = lru_cache(maxsize=64)(self._since_bin)
+
+    def bin_of(self, moment_ms: int) -> int:
+        """Return the bin of a moment; one past the last bin for any moment after it."""
+        return int(np.clip((moment_ms - self.first_ms) // self.length_ms, 0, self.bins))
+
+    def at(self, moment_ms: int) -> np.ndarray:
+        """Return what is known of each item before the bin of a moment, float32 [I, len(names)]."""
+        return self.at_bin(self.bins if moment_ms >= self.last_ms else self.bin_of(moment_ms))
+
+    def since(self, moment_ms: int, asked_ms: int) -> np.ndarray:
+        """Return log(1 + events) of each item after one moment and before another, all and liked, float32 [I, 2]."""
+        end = self.bins if asked_ms >= self.last_ms else self.bin_of(asked_ms)
+        return self.since_bin(min(self.bin_of(moment_ms) + 1, end), end)
+
+    def decayed(self, moment_ms: int, half_life_days: float | None, liked: bool) -> np.ndarray:
+        """Return each item's count before the bin of a moment, halving with age, float32 [I].
+
+        Args:
+            moment_ms: when somebody asks.
+            half_life_days: age at which an event counts half; None counts all alike.
+            liked: liked events only.
+        """
+        end = self.bins if moment_ms >= self.last_ms else self.bin_of(moment_ms)
+        age_N = (end - np.arange(end)) * self.length_ms / DAY_MS
+        weights_N = np.ones(end) if half_life_days is None else 0.5 ** (age_N / half_life_days)
+        return np.asarray((self.liked if liked else self.events)[:, :end] @ weights_N, np.float32)
+
+    def _since_bin(self, start: int, end: int) -> np.ndarray:
+        sums = [np.asarray(matrix[:, start:end].sum(1)).ravel() for matrix in (self.events, self.liked)]
+        return np.log1p(np.stack(sums, 1)).astype(np.float32)
+
+    def _at_bin(self, end: int) -> np.ndarray:
+        days = self.length_ms / DAY_MS
+        age_N = (end - np.arange(end)) * days
+        weights_NH = np.stack([*(0.5 ** (age_N / half_life) for half_life in HALF_LIVES), np.ones(end)], 1)
+        events, liked = self.events[:, :end], self.liked[:, :end]
+        events_IH, liked_IH = events @ weights_NH, liked @ weights_NH
+        week = HALF_LIVES.index(7.0)
+        two_months_I = events @ (0.5 ** (age_N / 60.0))
+        trend_I = np.log((events_IH[:, week] + 1) / (two_months_I + 1))
+        first_I, last_I = _ends(events, end)
+        share = liked_IH[:, -1].sum() / max(events_IH[:, -1].sum(), 1.0)
+        liking_I = (liked_IH[:, -1] + _PRIOR_EVENTS * share) / (events_IH[:, -1] + _PRIOR_EVENTS)
+        known_I = first_I >= 0
+        columns = [
+            np.log1p(events_IH), np.log1p(liked_IH), trend_I[:, None],
+            np.where(known_I, (end - first_I) * days, 0.0)[:, None],
+            np.where(known_I, (end - last_I) * days, _NEVER_DAYS)[:, None], liking_I[:, None],
+        ]  # fmt: skip
+        return np.concatenate(columns, 1).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write trends.parquet and trends.json."""
+        coo, liked = self.events.tocoo(), self.liked.tocsr()
+        values = np.asarray(liked[coo.row, coo.col]).ravel() if coo.nnz else np.zeros(0)
+        columns = {"item": coo.row.astype(np.int32), "bin": coo.col.astype(np.int32)}
+        columns |= {"events": coo.data.astype(np.float32), "liked": values.astype(np.float32)}
+        write_parquet(folder / "trends.parquet", pa.table(columns))
+        about: dict[str, Any] = {"items": self.items, "first": self.first_ms, "length": self.length_ms}
+        write_json(folder / "trends.json", about | {"last": self.last_ms})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Trends":
+        """Read what `save` wrote."""
+        about = read_json(folder / "trends.json")
+        table = read_parquet(folder / "trends.parquet")
+        return cls([table], about["items"], about["first"], about["length"], about["last"])
+
+
+def _ends(events: sp.csc_matrix, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the latest bin of each item, -1 for items without events."""
+    coo = events.tocoo()
+    first_I, last_I = np.full(events.shape[0], end), np.full(events.shape[0], -1)
+    np.minimum.at(first_I, coo.row, coo.col)
+    np.maximum.at(last_I, coo.row, coo.col)
+    return np.where(last_I >= 0, first_I, -1), last_I
