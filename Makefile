@@ -8,10 +8,10 @@ SET ?= --set workspace=$(WORKSPACE)
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help install fetch demo serve check test test-slow format clean
+.PHONY: help install fetch demo serve check test test-slow bench-quality format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(VENV)/installed ## make .venv with the package and its pinned dependencies
 
@@ -46,8 +46,11 @@ test: fetch ## the test suite
 test-slow: fetch ## the tests that start clusters or run the whole demo
 	$(BIN)/python -m pytest -q -m slow
 
+bench-quality: fetch ## quality beside other libraries, on the same rows (hours; ARGS="--protocol T --seeds 1" for less)
+	$(BIN)/python bench/quality.py $(ARGS)
+
 format: install ## format the code
 	$(BIN)/ruff check --fix -q . && $(BIN)/ruff format -q .
 
 clean: ## remove what the targets made in this folder
-	rm -rf $(VENV) $(WORKSPACE) build platform/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(WORKSPACE) workspace-* build platform/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

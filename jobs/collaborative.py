@@ -7,6 +7,7 @@ validation, as of the test, and as of any past moment (see `jobs/moments.py`).
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from motet.data.histories import DAY_MS
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.recipe import Recipe
 from motet.retrieval import factors, linear
+from motet.retrieval.library import SOURCE_FILES
 from motet.retrieval.pairs import neighbours, pair_counts
 from motet.retrieval.trends import Trends, bin_length, count_bins
 from motet.storage import fingerprint, write_file_atomic
@@ -80,6 +82,8 @@ def write_sources(folder: Path, recipe: Recipe, past: Past) -> None:
     """Write what the recipe's sources read: trends always, met, segments, neighbours, ease, als where needed."""
     items = read_parquet(folder / "items.parquet", ["item"]).num_rows
     names = recipe.retrieval.names
+    for name in set(SOURCE_FILES.values()) - {SOURCE_FILES[one] for one in names if one in SOURCE_FILES}:
+        (folder / name).unlink(missing_ok=True)
     if "ease" in names:
         linear.require_small(items, recipe.retrieval.ease_limit)
     if "als" in names:
@@ -112,16 +116,17 @@ def _crowd(table: pa.Table, recipe: Recipe, past: Past, items: int, folder: str)
     liking_N = np.concatenate([*events.liking, np.zeros(0, np.int8)])
     liked_N = np.where(liking_N == LIKING_UNKNOWN, np.nan, liking_N).astype(np.float32)
     trends = count_bins(_join(events.items), moments_N, liked_N, items, past.span[0], bin_length(*past.span))
-    row = {"users": users_I.astype(np.int64).tobytes(), "trends": _as_bytes(trends)}
+    row: dict[str, Any] = {"users": users_I.astype(np.int64).tobytes(), "trends": _as_bytes(trends)}
     row |= {"latest": int(moments_N.max(initial=past.span[0])), "gram": b""}
     name = f"shard-{fingerprint(table.column('user').slice(0, 1).to_pylist())}.parquet"
     if {"user_knn", "ease"} & set(settings.names):
         histories, weights = _weighted(events, recipe)
         if "ease" in settings.names:
             row["gram"] = linear.gram(histories, weights, items).tobytes()
-        met = pa.table({"items": pa.array(histories, pa.list_(pa.int32())),
-                        "weights": pa.array(weights, pa.list_(pa.float32()))})  # fmt: skip
-        write_parquet(Path(folder) / "met" / name, met)
+        if "user_knn" in settings.names:
+            met = pa.table({"items": pa.array(histories, pa.list_(pa.int32())),
+                            "weights": pa.array(weights, pa.list_(pa.float32()))})  # fmt: skip
+            write_parquet(Path(folder) / "met" / name, met)
     if "popularity_segment" in settings.names:
         write_parquet(Path(folder) / "segments" / name, _segments(events, past.users, table, items))
     return pa.table({key: [value] for key, value in row.items()})
@@ -195,7 +200,7 @@ def _item_sums(table: pa.Table, items_IK: np.ndarray, recipe: Recipe, before: in
 
 def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndarray) -> None:
     """Count pairs per history shard, bring each item's pairs together, keep its best neighbours (Ray Data)."""
-    settings, items = recipe.retrieval, len(users_I)
+    items = len(users_I)
     rows = ray.data.from_items([{"file": str(path)} for path in past.files], override_num_blocks=len(past.files))
     count = partial(_pairs, items=items, recipe=recipe, before=past.before)
     pairs = rows.map_batches(count, batch_size=1, batch_format="pyarrow")

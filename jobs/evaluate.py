@@ -115,9 +115,9 @@ def _score_chunk(batch: pa.Table, draft: str, asked_ms: int | None) -> pa.Table:
     known, least = recipe.evaluate.history, recipe.evaluate.least_history
     rows = []
     for chunk in batch.to_pylist():
-        rows += evaluate_users(recommender, held_out_rows(
-            chunk["file"], chunk["users"], TEST, recipe.liked_label, known, asked_ms, least
-        ))
+        rows += evaluate_users(
+            recommender, held_out_rows(chunk["file"], chunk["users"], TEST, recipe.liked_label, known, asked_ms, least)
+        )
     return pa.table({"row": [json.dumps(row) for row in rows]})
 
 

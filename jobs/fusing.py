@@ -26,7 +26,7 @@ from motet.retrieval.trees import Group
 from motet.retrieval.trends import Trends
 from motet.storage import fingerprint, read_json, write_json
 
-_CANDIDATES_KEPT = 300
+_CANDIDATES_KEPT = 100
 _KEPT_PER_EVENT = 100
 _LEARNED = ("vectors",)
 """Sources that the train stage fitted: about an event of the training part they know too much."""
@@ -38,11 +38,16 @@ def past_of(prepared: Path, histories: Path, before: int) -> Past:
     return Past(histories, prepared / "users", before, (percentiles[0], percentiles[-1]))
 
 
-def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path) -> tuple[int, int]:
+def fit_on_the_past(folder: Path, whole: Recipe, prepared: Path, trained: Path) -> tuple[int, int]:
     """Write the fusion and the calibrators; return how many validation targets the candidates held, and of how many.
 
     Under `sources: auto` the draft's recipe then names the sources that were chosen.
     """
+    recipe = whole
+    if whole.retrieval.sources == "auto":
+        recipe = _with_candidates(recipe, ItemTable.load(folder))
+        write_json(folder / "recipe.json", recipe.resolved())
+    chooses = recipe.retrieval.sources != whole.retrieval.sources
     write_sources(folder, recipe, past_of(prepared, prepared / "histories", VALIDATION))
     past: list[dict[str, Any]] = []
     if recipe.retrieval.fusion == "trees":
@@ -56,7 +61,7 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path)
     if not validation:
         raise RetrievalError("no user has an event in the validation part; enlarge data.split.validation")
     if recipe.retrieval.fusion == "trees":
-        _fit_trees(folder, recipe, past, validation)
+        _fit_trees(folder, recipe, past, validation, chooses)
     else:
         usable = [(one["scores"], one["ranks"], one["rows"]) for one in validation if len(one["rows"])]
         write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.names, usable).to_dict())
@@ -113,7 +118,7 @@ def _gather(
                 "rows": one.rows.astype(np.int64), "raw": one.raw_NT.astype(np.float32),
                 "labels": one.labels_NT.astype(np.float32),
             }  # fmt: skip
-            row = {name: array.tobytes() for name, array in arrays.items()}
+            row: dict[str, Any] = {name: array.tobytes() for name, array in arrays.items()}
             row |= {"user": user.user, "number": number, "count": len(one.scores_CS), "targets": len(one.labels_NT)}
             rows.append(row | {"missed": one.missed})
     return pa.Table.from_pylist(rows)
@@ -132,16 +137,31 @@ def _unpack(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fit_trees(folder: Path, recipe: Recipe, past: list[dict[str, Any]], validation: list[dict[str, Any]]) -> None:
+def _with_candidates(recipe: Recipe, items: ItemTable) -> Recipe:
+    """Return the recipe with all sources that it can have: what is too large, or can say nothing, is left out."""
+    settings = recipe.retrieval
+    unfit = {
+        "ease": len(items) > settings.ease_limit,
+        "als": len(items) * settings.als_factors**2 > settings.als_limit,
+        "again": recipe.excludes_seen,
+        "popularity_segment": recipe.data.users is None or not recipe.data.users.categories,
+    }
+    names = tuple(name for name in settings.names if not unfit.get(name, False))
+    return recipe.model_copy(update={"retrieval": settings.model_copy(update={"sources": names})})
+
+
+def _fit_trees(
+    folder: Path, recipe: Recipe, past: list[dict[str, Any]], validation: list[dict[str, Any]], chooses: bool
+) -> None:
     """Write the trees, and what each source adds; choose the sources if the recipe says so."""
     settings = recipe.retrieval
     names = RankFeatures(settings.names, ItemTable.load(folder), Trends.load(folder)).names
-    groups = [[Group(one["features"], one["rows"], one["missed"]) for one in part] for part in (past, validation)]
-    selector = Selector(*groups, names, settings.names, settings.trees, recipe.seed)
+    old, held = ([Group(one["features"], one["rows"], one["missed"]) for one in part] for part in (past, validation))
+    selector = Selector(old, held, names, settings.names, settings.trees, recipe.seed)
     whole = selector.cross_fit(settings.names)
-    without = selector.without_each()
+    without = selector.without_each() if settings.ablate or chooses else {}
     chosen, factor = list(settings.names), whole.factor
-    if settings.sources == "auto":
+    if chooses:
         chosen = selector.choose(without, whole.ndcg)
         factor = selector.cross_fit(chosen).factor
         say(f"index: sources {', '.join(chosen)}; no gain on validation from "

@@ -19,6 +19,7 @@ from motet.data.histories import (
     assign_parts,
     build_histories,
     label_columns,
+    part_ends,
     places,
     profile_vector,
     profile_weights,
@@ -61,7 +62,7 @@ class FinishUsers:
         boundaries = catalogue.fitted["boundaries"]
         parted = assign_parts(kept, recipe.data.split, boundaries, recipe.seed)
         clipped = _clip(parted, catalogue.fitted["values"])
-        labelled = label_columns(clipped, recipe.tasks, catalogue.fitted["latest_ms"])
+        labelled = label_columns(clipped, recipe.tasks, part_ends(clipped, boundaries, catalogue.fitted["latest_ms"]))
         name = f"shard-{shard:05d}.parquet"
         write_parquet(folder / "interactions" / name, labelled.drop_columns(["_file", "_row", "_problem", "_raw"]))
         labelled = labelled.filter(pc.less(labelled.column("part"), UNUSED))

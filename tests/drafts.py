@@ -9,15 +9,19 @@ from safetensors.numpy import save_file
 
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import write_parquet
-from motet.data.split import TEST
+from motet.data.split import TEST, VALIDATION
 from motet.encoders.text import encoder_key
 from motet.evaluation import report
+from motet.evaluation.fitting import gather_examples
+from motet.evaluation.held_out import held_out
 from motet.kinds.calibration import fit_linear
 from motet.model.io import save_model
+from motet.recommend import Recommender
 from motet.retrieval.fusion import Fusion
 from motet.retrieval.index import VectorIndex
 from motet.retrieval.pairs import neighbours, pair_counts
-from motet.retrieval.sources import popularity_scores
+from motet.retrieval.trees import Group, Trees, fit
+from motet.retrieval.trends import Trends, bin_length, count_bins
 from motet.storage import write_file_atomic, write_json, write_manifest
 from motet.training.catalogue import Catalogue
 from motet.training.windows import liking_of
@@ -25,26 +29,23 @@ from tests.builders import ITEMS, Tiny
 
 
 def write_draft(tiny: Tiny, folder: Path) -> Path:
-    """Write what the index stage leaves; fusion has equal weights, calibrators those of too few rows."""
+    """Write what the index stage leaves; calibrators are those of too few rows."""
     folder.mkdir(parents=True)
     model = tiny.train()[0].step_module.model.eval()
     save_model(folder, model, tiny.card)
     write_json(folder / "recipe.json", tiny.recipe.resolved())
     specs = {name: tiny.spec(name).model_dump(mode="json") for name in ("items", "users")}
-    write_json(folder / "features.json", specs)
+    write_json(folder / "features.json", specs | {"percentiles": percentiles(tiny), "boundaries": None})
     about = {**tiny.recipe.encoder.model_dump(mode="json"), "dim": 16, "key": encoder_key(tiny.recipe.encoder)}
     write_json(folder / "encoder.json", about)
     tiny.whitening.save(folder / "whitening.safetensors")
     content_IW = _write_items(tiny, folder, model)
     _write_users(tiny, folder, content_IW)
-    _write_sources(tiny, folder)
-    sources = tiny.recipe.retrieval.sources
-    weights_F = np.concatenate([np.ones(len(sources)), np.zeros(2 * len(sources))])
-    fusion = Fusion(sources, np.zeros(len(sources)), np.ones(len(sources)), weights_F)
-    write_json(folder / "fusion.json", fusion.to_dict())
+    write_crowd(tiny, folder, tiny.histories, TEST)
     scale = tiny.card.scales["rating"]
     fitted = fit_linear(np.zeros(0), np.zeros(0), (scale.std, scale.mean), (scale.low, scale.high))
     write_json(folder / "calibrators.json", {"rating": fitted.to_dict()})
+    write_fusion(tiny, folder)
     write_manifest(folder, {"stage": "index"})
     return folder
 
@@ -59,6 +60,7 @@ def _write_items(tiny: Tiny, folder: Path, model: torch.nn.Module) -> np.ndarray
     content_IW = np.concatenate([tiny.inputs.text_IX, attributes], 1)
     content_IW /= np.linalg.norm(content_IW, axis=1, keepdims=True)
     tensors = {"items": vectors_ID, "content": content_IW, "log_count": tiny.inputs.log_count_I}
+    tensors["text_dim"] = np.array([tiny.inputs.text_IX.shape[1]])
     write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
     unit_ID = vectors_ID / np.linalg.norm(vectors_ID, axis=1, keepdims=True)
     VectorIndex.build(unit_ID, tiny.recipe.index).save(folder / "index.faiss")
@@ -85,16 +87,52 @@ def _write_users(tiny: Tiny, folder: Path, content_IW: np.ndarray) -> None:
     write_parquet(folder / "users.parquet", pa.table({**known, "text": text, **columns}))
 
 
-def _write_sources(tiny: Tiny, folder: Path) -> None:
-    met, settings = [np.unique(one) for one in tiny.before(TEST)], tiny.recipe.retrieval
-    write_parquet(folder / "met.parquet", pa.table({"items": pa.array(met, pa.list_(pa.int32()))}))
-    pairs = pair_counts(tiny.before(TEST), ITEMS, settings.transition_window, settings.transition_decay)
+def write_crowd(tiny: Tiny, folder: Path, histories: pa.Table, before: int) -> None:
+    """Write what sources read that are fitted on the parts of `histories` before one."""
+    settings = tiny.recipe.retrieval
+    known = [np.array(row["items"])[np.array(row["parts"]) < before] for row in histories.to_pylist()]
+    met = [np.unique(one) for one in known]
+    columns = {"items": pa.array(met, pa.list_(pa.int32()))}
+    columns["weights"] = pa.array([np.ones(len(one)) for one in met], pa.list_(pa.float32()))
+    write_parquet(folder / "met.parquet", pa.table(columns))
+    pairs = pair_counts(known, ITEMS, settings.transition_window, settings.transition_decay)
     users_I = np.bincount(np.concatenate(met), minlength=ITEMS)
     write_parquet(folder / "neighbours.parquet", neighbours(pairs, users_I, settings.neighbours, settings.shrinkage))
-    rows = [(np.array(r["items"]), np.array(r["timestamps"]), np.array(r["parts"])) for r in tiny.histories.to_pylist()]
-    items_N, moments_N = (np.concatenate([row[n][row[2] < TEST] for row in rows]) for n in (0, 1))
-    score_I = popularity_scores(items_N, moments_N, ITEMS, settings.popularity_half_life_days, int(moments_N.max()))
-    write_parquet(folder / "popularity.parquet", pa.table({"score": score_I}))
+    trends_before(tiny, histories, before).save(folder)
+
+
+def percentiles(tiny: Tiny) -> list[int]:
+    """The log's percentiles of time."""
+    moments_N = np.concatenate([np.array(one) for one in tiny.histories.column("timestamps").to_pylist()])
+    return [int(moment) for moment in np.percentile(moments_N, range(101))]
+
+
+def trends_before(tiny: Tiny, histories: pa.Table, part: int) -> Trends:
+    """The crowd's counts over the parts before one."""
+    columns = [np.array(histories.column(name).combine_chunks().flatten()) for name in
+               ("items", "timestamps", "label:like", "parts")]  # fmt: skip
+    items_N, moments_N, liked_N, parts_N = columns
+    known_N, ends = parts_N < part, percentiles(tiny)
+    length = bin_length(ends[0], ends[-1])
+    arrays = (items_N[known_N], moments_N[known_N], liked_N[known_N].astype(np.float32))
+    counts = count_bins(*arrays, ITEMS, ends[0], length)
+    return Trends([counts], ITEMS, ends[0], length, int(moments_N[known_N].max()))
+
+
+def write_fusion(tiny: Tiny, folder: Path) -> None:
+    """Write the fusion: trees that learned from the validation events, or a logit of equal weights."""
+    settings = tiny.recipe.retrieval
+    if settings.fusion == "logit":
+        sources = settings.names
+        weights_F = np.concatenate([np.ones(len(sources)), np.zeros(2 * len(sources))])
+        fusion = Fusion(sources, np.zeros(len(sources)), np.ones(len(sources)), weights_F)
+        write_json(folder / "fusion.json", fusion.to_dict())
+        return
+    recommender = Recommender(folder, threads=1)
+    users = held_out(tiny.histories, VALIDATION, tiny.recipe.liked_label)
+    groups = [Group(one.features_CF, one.rows, one.missed) for one in gather_examples(recommender, users)]
+    names = recommender.retriever.features.names
+    Trees(fit(groups, names, settings.trees, tiny.recipe.seed), names, 1.0).save(folder)
 
 
 def write_report(folder: Path, ndcg: float = 0.2, protocol: str = "Leave one out.") -> Path:

@@ -7,6 +7,7 @@ from motet.data_settings import Entity, Table
 from motet.encoders.text import check_model_folder
 from motet.errors import DataError, EncoderError, RecipeError
 from motet.recipe_file import LoadedRecipe
+from motet.task import DERIVED_COLUMNS
 
 
 def check_inputs(loaded: LoadedRecipe) -> None:
@@ -25,7 +26,8 @@ def check_inputs(loaded: LoadedRecipe) -> None:
         wanted["data", "split", "column"] = data.split.column
     for number, task in enumerate(loaded.recipe.tasks):
         for setting, expression in task.expressions.items():
-            wanted |= {("tasks", number, setting, name): name for name in sorted(expression.columns)}
+            read = sorted(expression.columns - set(DERIVED_COLUMNS))
+            wanted |= {("tasks", number, setting, name): name for name in read}
         if task.slate is not None:
             wanted["tasks", number, "slate"] = task.slate
     problems += _check_table(loaded, ("data", "interactions"), log, wanted)

@@ -26,7 +26,7 @@ from motet.settings import (
     Surface,
     TrainSettings,
 )
-from motet.task import Score, Task, scores_of
+from motet.task import DERIVED_COLUMNS, Score, Task, scores_of
 
 Problem = tuple[tuple[str | int, ...], str]
 OWN_COLUMNS = ("user", "item", "timestamp", "part")
@@ -200,17 +200,16 @@ class Recipe(Section):
 
     @property
     def label_columns(self) -> dict[str, str]:
-        """{interaction column: number or category} for all columns that labels, sample weights, slates and the split read."""
+        """{interaction column: number or category}: what labels, sample weights, slates and the split read."""
         kinds: dict[str, str] = {}
         for task in self.scored_tasks:
             for expression in task.expressions.values():
-                for column in expression.columns:
-                    is_text = column in expression.text_columns
-                    kinds[column] = "category" if is_text else kinds.get(column, "number")
-        for column in (*(task.slate for task in self.scored_tasks), self.data.split.column):
-            if column is not None:
-                kinds.setdefault(column, "category")
-        return dict(sorted(kinds.items()))
+                kinds |= {column: kinds.get(column, "number") for column in expression.columns}
+                kinds |= dict.fromkeys(expression.text_columns, "category")
+        for read in (*(task.slate for task in self.scored_tasks), self.data.split.column):
+            if read is not None:
+                kinds.setdefault(read, "category")
+        return {name: kind for name, kind in sorted(kinds.items()) if name not in DERIVED_COLUMNS}
 
     def resolved(self) -> dict[str, Any]:
         """The whole recipe with all defaults, as plain JSON types."""

@@ -133,8 +133,8 @@ class IndexSettings(Section):
 
 
 SourceName = Literal[
-    "vectors", "item_knn", "user_knn", "transitions", "ease", "als", "profile", "popularity", "popularity_all",
-    "popularity_segment",
+    "vectors", "item_knn", "user_knn", "transitions", "ease", "als", "again", "profile", "popularity",
+    "popularity_all", "popularity_segment",
 ]  # fmt: skip
 
 
@@ -200,6 +200,8 @@ class RetrievalSettings(Section):
     """Past moments, besides validation, whose candidates the trees learn from."""
     fit_users: int = Field(default=2_000, ge=1)
     """Most users asked per moment."""
+    ablate: bool = False
+    """Say in the report what each source adds on validation (under `sources: auto` always)."""
     trees: TreeSettings = TreeSettings()
     """The trees of `fusion: trees`."""
 

@@ -23,6 +23,10 @@ _ONLY_FOR = {"given": "binary", "negatives": "binary", "slate": "ranking", "loss
 _EXAMPLES = {"truth": "a comparison such as `rating >= 4`", "number": "a number such as `rating`"}
 
 
+DERIVED_COLUMNS = ("days_until_again",)
+"""Columns that a label may read without their being in the log; see `motet.data.histories.days_until_again`."""
+
+
 class Task(BaseModel):
     """One thing that the model learns to predict."""
 

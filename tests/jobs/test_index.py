@@ -7,11 +7,13 @@ import pytest
 
 from jobs import collaborative
 from jobs.asking import held_out_users
+from jobs.fusing import past_of
 from motet.data.parquet import read_parquet, write_parquet
 from motet.data.split import TEST
 from motet.encoders.whitening import Whitening
 from motet.errors import RetrievalError
 from motet.retrieval.index import VectorIndex, require_recall
+from motet.retrieval.trends import Trends
 from motet.settings import IndexSettings
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -43,8 +45,10 @@ def test_neighbours_are_those_of_brute_force(shop):
 
 
 def test_popularity_halves_every_half_life(shop):
+    """Within the length of a bin, 55 minutes, of the exact moments."""
     run, results, _ = shop
     days = run.recipe.retrieval.popularity_half_life_days
+    assert days == 7
     histories = read_parquet(results["prepare"].folder / "histories").to_pylist()
     events = [
         (item, moment)
@@ -56,17 +60,19 @@ def test_popularity_halves_every_half_life(shop):
     expected = np.zeros(30)
     for item, moment in events:
         expected[item] += 0.5 ** ((latest - moment) / 86_400_000 / days)
-    found = read_parquet(results["index"].folder / "popularity.parquet").column("score").to_numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    trends = Trends.load(results["index"].folder)
+    assert trends.last_ms == latest
+    np.testing.assert_allclose(trends.decayed(latest, days, False), expected, rtol=0.01)
 
 
-def test_shards_do_not_change_the_neighbours(shop, tmp_path, monkeypatch):
+def test_shards_do_not_change_the_sources(shop, tmp_path, monkeypatch):
     run, results, _ = shop
     monkeypatch.setattr(collaborative, "_ITEMS_PER_SHARD", 7)
-    (tmp_path / "items.parquet").write_bytes((results["index"].folder / "items.parquet").read_bytes())
-    collaborative.write_sources(tmp_path, run.recipe, results["prepare"].folder, before=TEST)
-    for name in ("neighbours.parquet", "popularity.parquet", "met.parquet"):
-        assert read_parquet(tmp_path / name).equals(read_parquet(results["index"].folder / name)), name
+    prepared, draft = results["prepare"].folder, results["index"].folder
+    (tmp_path / "items.parquet").write_bytes((draft / "items.parquet").read_bytes())
+    collaborative.write_sources(tmp_path, run.recipe, past_of(prepared, prepared / "histories", TEST))
+    for name in ("neighbours.parquet", "trends.parquet", "met.parquet"):
+        assert read_parquet(tmp_path / name).equals(read_parquet(draft / name)), name
 
 
 def test_users_carry_their_whole_history(shop):
@@ -136,7 +142,9 @@ def test_a_sample_of_held_out_users_is_the_same_however_they_are_divided(shop, t
     folder = results["prepare"].folder
 
     def names(prepared, most):
-        return sorted(user for row in held_out_users(prepared, TEST, most, 42).iter_rows() for user in row["users"])
+        return sorted(
+            user for row in held_out_users(prepared / "histories", TEST, most, 42).iter_rows() for user in row["users"]
+        )
 
     table = read_parquet(folder / "histories")
     for part in range(4):

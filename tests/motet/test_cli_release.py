@@ -50,9 +50,9 @@ def test_list_still_works_when_a_release_is_damaged(workspace: Path) -> None:
 
 def test_verify_counts_the_files_and_replays(workspace: Path) -> None:
     name = Releases(workspace).current_id()
-    assert _run("release", "verify", "--workspace", workspace).stdout == f"{name}: 21 files as published\n"
+    assert _run("release", "verify", "--workspace", workspace).stdout == f"{name}: 23 files as published\n"
     replayed = _run("release", "verify", name, "--workspace", workspace, "--replay")
-    assert replayed.stdout == f"{name}: 21 files as published; answers replayed\n"
+    assert replayed.stdout == f"{name}: 23 files as published; answers replayed\n"
 
 
 def test_verify_names_the_damaged_file(workspace: Path) -> None:

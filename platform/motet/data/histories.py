@@ -12,27 +12,55 @@ import pyarrow.compute as pc
 
 from motet.data.split import Boundaries, leave_one_out, split_at_random, split_by_column, split_by_time
 from motet.data_settings import Profile, Split
-from motet.task import Task
+from motet.task import DERIVED_COLUMNS, Task
 
 DAY_MS = 86_400_000
 
 
-def label_columns(table: pa.Table, tasks: Sequence[Task], latest_ms: int | None = None) -> pa.Table:
+def days_until_again(table: pa.Table) -> pa.Array:
+    """Return the days until the user meets the item again within the same part, float64; infinite if that never comes.
+
+    Args:
+        table: rows ordered by user and time, with `part`: what comes in a later part is not known in this one.
+    """
+    columns = [table.column(name).combine_chunks().dictionary_encode().indices.to_numpy() for name in ("user", "item")]
+    moment_N, part_N = table.column("timestamp").to_numpy(), table.column("part").to_numpy()
+    order_N = np.lexsort((moment_N, part_N, columns[1], columns[0]))
+    days_N = np.full(len(order_N), np.inf)
+    same_N = np.ones(max(0, len(order_N) - 1), bool)
+    for values in (*columns, part_N):
+        same_N &= values[order_N][1:] == values[order_N][:-1]
+    days_N[order_N[:-1][same_N]] = np.diff(moment_N[order_N])[same_N] / DAY_MS
+    return pa.array(days_N)
+
+
+def part_ends(table: pa.Table, boundaries: Boundaries | None, latest_ms: int | None) -> pa.Array:
+    """Return the last millisecond of each row's part under a split by time, else that of the log; null if unknown."""
+    if boundaries is None:
+        return pa.array([latest_ms] * table.num_rows, pa.int64())
+    ends = np.array([*boundaries, latest_ms or boundaries[-1]])
+    return pa.array(ends[table.column("part").to_numpy()], pa.int64())
+
+
+def label_columns(table: pa.Table, tasks: Sequence[Task], latest_ms: int | pa.Array | None = None) -> pa.Table:
     """Append `label:<task>` (float32, null where unknown) for every scored task, and its weights and slates.
 
     Args:
         table: interactions.
         tasks: the recipe's tasks.
-        latest_ms: time of the latest event of the whole log; needed for tasks with `delay_days`, of which a negative
-            label on an event younger than that is unknown (delayed feedback, Chapelle, KDD 2014).
+        latest_ms: time up to which feedback is known, one for all rows or one a row; needed for tasks with
+            `delay_days`, of which a negative label on an event younger than that is unknown (delayed feedback,
+            Chapelle, KDD 2014).
     """
+    if any(set(DERIVED_COLUMNS) & one.columns for task in tasks for one in task.expressions.values()):
+        table = table.append_column("days_until_again", days_until_again(table))
     for task in tasks:
         if not task.scored:
             continue
         labels = task.expression.evaluate(table)
         if task.delay_days is not None:
             assert latest_ms is not None
-            young = pc.greater(table.column("timestamp"), latest_ms - round(task.delay_days * DAY_MS))
+            young = pc.greater(table.column("timestamp"), pc.subtract(latest_ms, round(task.delay_days * DAY_MS)))
             open_ = pc.and_(young.combine_chunks(), pc.fill_null(pc.equal(labels, 0.0), False))
             labels = pc.if_else(open_, pa.scalar(None, pa.float32()), labels)
         table = table.append_column(f"label:{task.name}", labels)

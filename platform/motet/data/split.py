@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motet.data.hashing import tie_breaker
-
 from motet.data_settings import Split
 from motet.errors import DataError
 

@@ -3,7 +3,8 @@
     recipe.json features.json encoder.json whitening.safetensors     what the inputs mean
     model.safetensors model.json                                     towers and heads
     items.parquet vectors.safetensors index.* content.*              the catalogue
-    neighbours.parquet met.parquet popularity.parquet fusion.json    collaborative filtering and fusion
+    trends.* neighbours.parquet met.parquet ...                      the crowd, and what the recipe's sources read
+    trees.txt trees.json, or fusion.json                             fusion
     calibrators.json users.parquet                                   calibration, user states
     report/ golden.json                                              what it reached; requests with their answers
     manifest.json                                                    SHA-256 and size of every file
@@ -16,17 +17,28 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import ReleaseError
+from motet.recipe import Recipe
+from motet.recommend import read_recipe
+from motet.retrieval.library import SOURCE_FILES
 from motet.storage import MANIFEST, manifest_problems, read_json, read_manifest, write_json, write_manifest
 
 FORMAT = 1
 REQUIRED = (
     "recipe.json", "features.json", "encoder.json", "whitening.safetensors", "model.safetensors", "model.json",
     "items.parquet", "vectors.safetensors", "index.faiss", "index.json", "content.faiss", "content.json",
-    "neighbours.parquet", "met.parquet", "popularity.parquet", "fusion.json", "calibrators.json", "users.parquet",
-    "report/report.json", "golden.json",
+    "trends.parquet", "trends.json", "calibrators.json", "users.parquet", "report/report.json", "golden.json",
 )  # fmt: skip
+FUSIONS = {"trees": ("trees.txt", "trees.json"), "logit": ("fusion.json",)}
 _GOLDEN = "golden.json"
 _SUFFIXES = {".json", ".safetensors", ".parquet", ".faiss", ".html"}
+_TEXTS = {"trees.txt"}
+
+
+def required(recipe: Recipe) -> list[str]:
+    """Return the files that every bundle of a recipe holds."""
+    settings = recipe.retrieval
+    of_sources = {SOURCE_FILES[name] for name in settings.names if name in SOURCE_FILES}
+    return [*REQUIRED, *sorted(of_sources), *FUSIONS[settings.fusion]]
 
 
 def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +65,8 @@ def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> 
     (target / "report").mkdir()
     for name in ("report.json", "report.html"):
         _copy(report / name, target / "report" / name)
-    missing = [name for name in REQUIRED if name != _GOLDEN and not (target / name).is_file()]
+    wanted = required(read_recipe(target)) if (target / "recipe.json").is_file() else REQUIRED
+    missing = [name for name in wanted if name != _GOLDEN and not (target / name).is_file()]
     if missing:
         raise ReleaseError(f"the draft {draft} lacks {missing[0]}; run the index stage again")
     write_json(target / _GOLDEN, record_golden(target))
@@ -85,7 +98,8 @@ def verify(folder: Path) -> dict[str, Any]:
         raise ReleaseError(f"{folder}: bundle format {manifest.get('format')!r} is not {FORMAT}; publish it anew")
     problems = manifest_problems(folder, manifest)
     problems += [f"{name} is of a kind that a bundle does not hold" for name in manifest["files"] if _foreign(name)]
-    problems += [f"{name} is missing" for name in REQUIRED if name not in manifest["files"]]
+    wanted = REQUIRED if problems else required(read_recipe(folder))
+    problems += [f"{name} is missing" for name in wanted if name not in manifest["files"]]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ReleaseError(f"release {folder.name} is refused: {problems[0]}{more}; roll back or publish again")
@@ -101,7 +115,7 @@ def _check_id(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _foreign(name: str) -> bool:
-    return Path(name).suffix not in _SUFFIXES
+    return Path(name).suffix not in _SUFFIXES and name not in _TEXTS
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class ItemTable:
         """Read items.parquet and vectors.safetensors."""
         tensors = load_file(folder / "vectors.safetensors")
         table = read_parquet(folder / "items.parquet")
-        arrays = (tensors[name] for name in ("items", "content", "log_count"))
-        return cls(table, *arrays, text_dim=int(tensors["text_dim"][0]))
+        vectors_ID, content_IW, log_count_I = (tensors[name] for name in ("items", "content", "log_count"))
+        return cls(table, vectors_ID, content_IW, log_count_I, int(tensors["text_dim"][0]))
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -41,7 +41,6 @@ class ItemSums:
         self.right_IK += other.right_IK
         self.users_KK += other.users_KK
 
-
     def to_bytes(self) -> dict[str, bytes]:
         """Return the arrays' bytes by name."""
         return {"left": self.left_IKK.tobytes(), "right": self.right_IK.tobytes(), "users": self.users_KK.tobytes()}

@@ -4,10 +4,9 @@
 <trend>                         the columns of `trends`
 since events, since liked       what others did with the item since the user's last visit (log)
 new                             1 if the item appeared since then
-<number>, <number> distance     the item's number, and how far it is from the mean of the user's items
+item <number>, and distance     the item's number, and how far it is from the mean of the user's items
 taste                           cosine between the item's attributes and liked minus disliked ones
-events, away, span, liking      of the user: log of their events, log days since the last, days from first to last,
-share of liked ones
+user events, away, span, liking log of their events, log days since the last, days from first to last, share of liked
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import UserState
 from motet.retrieval.trends import DAY_MS, Trends
 
-_OF_USER = ("events", "away", "span", "liking")
+_OF_USER = ("user events", "user away", "user span", "user liking")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ class RankFeatures:
         """Names of the features, in order."""
         return [
             *self.sources, *(f"{name} rank" for name in self.sources), *Trends.names, "since events", "since liked",
-            "new", *self.numbers, *(f"{name} distance" for name in self.numbers), "taste", *_OF_USER,
+            "new", *(f"item {name}" for name in self.numbers), *(f"item {name} distance" for name in self.numbers),
+            "taste", *_OF_USER,
         ]  # fmt: skip
 
     def of(self, user: UserState, found: Collected) -> np.ndarray:
@@ -70,7 +70,8 @@ class RankFeatures:
         numbers_CM = self.numbers_IM[places_C]
         columns = [
             found.scores_CS, -np.log1p(found.ranks_CS), crowd_CF, self.trends.since(last, asked)[places_C],
-            (age_C < away_days)[:, None], numbers_CM, np.abs(numbers_CM - self._usual(user)), self._taste(user, places_C),
+            (age_C < away_days)[:, None], numbers_CM, np.abs(numbers_CM - self._usual(user)),
+            self._taste(user, places_C),
             np.broadcast_to(self._of_user(user, away_days), (len(places_C), len(_OF_USER))),
         ]  # fmt: skip
         return np.concatenate(columns, 1).astype(np.float32)

@@ -16,8 +16,14 @@ from motet.retrieval.crowd import PopularitySource, SegmentSource
 from motet.retrieval.factors import FactorSource
 from motet.retrieval.index import VectorIndex
 from motet.retrieval.linear import LinearSource
-from motet.retrieval.sources import NeighbourSource, Source, UserSource, VectorSource
+from motet.retrieval.sources import NeighbourSource, OwnSource, Source, UserSource, VectorSource
 from motet.retrieval.trends import Trends
+
+SOURCE_FILES = {
+    "item_knn": "neighbours.parquet", "transitions": "neighbours.parquet", "user_knn": "met.parquet",
+    "ease": "ease.safetensors", "als": "als.safetensors", "popularity_segment": "segments.parquet",
+}  # fmt: skip
+"""What a source reads besides the catalogue, its indexes and the trends."""
 
 
 def load_sources(
@@ -45,6 +51,7 @@ def load_sources(
         "item_knn": lambda: _neighbour_source(crowd, "item_knn", count, None),
         "transitions": lambda: _neighbour_source(crowd, "transitions", count, settings.transition_decay),
         "user_knn": lambda: UserSource(*_met(crowd), count, settings.neighbours, settings.shrinkage),
+        "again": OwnSource,
         "ease": lambda: LinearSource(load_file(crowd / "ease.safetensors")["weights"], settings.disliked_weight),
         "als": lambda: FactorSource(load_file(crowd / "als.safetensors")["items"], settings.als_ridge),
         "popularity": lambda: PopularitySource(

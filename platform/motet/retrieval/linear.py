@@ -1,7 +1,7 @@
 """EASE: a linear item-to-item model in closed form (Steck, WWW 2019), over histories that fade with time.
 
     X   users x items: liking x decay with the age of the event
-    B = I - P / diag(P),  P = (X'X + ridge I)^-1        score of item c for a user = sum over the user's items of B[., c]
+    B = I - P / diag(P),  P = (X'X + ridge I)^-1     score of item c for a user = sum over the user's items of B[., c]
 
 X'X is a sum over users, so parts can be counted anywhere and added. The inverse takes items^3 steps and items^2
 memory on one machine, so it is for catalogues of some thousand items.

@@ -14,9 +14,7 @@ LONGEST_HISTORY = 500
 BM25_K1, BM25_B = 1.2, 0.75
 
 
-def pair_counts(
-    histories: list[np.ndarray], items: int, window: int, decay: float, weighs: bool = False
-) -> pa.Table:
+def pair_counts(histories: list[np.ndarray], items: int, window: int, decay: float, weighs: bool = False) -> pa.Table:
     """Return the pair table of some users.
 
     Args:

@@ -4,6 +4,7 @@ vectors       FAISS over the item tower, asked with the user tower
 profile       FAISS over text and attributes, asked with the profile or the request's text
 item_knn      items that the same users met: cosine with shrinkage (Sarwar et al., WWW 2001)
 transitions   items that come soon after: decayed counts of what followed
+again         what the user took before, most often first
 user_knn      what similar users met (Resnick et al., CSCW 1994), older and disliked events counting less
 
 Others stand in files of their own: `linear` (ease), `factors` (als), `crowd` (popularity).
@@ -58,6 +59,17 @@ class VectorAnswer:
     def of(self, places_C: np.ndarray) -> np.ndarray:
         """Compute the inner products."""
         return np.asarray(self.matrix_ID[places_C] @ self.query_D, np.float32)
+
+
+class OwnSource:
+    """`again`: what the user took most often, ties by the latest; for where items are taken again and again."""
+
+    def ask(self, user: UserState) -> Answer | None:
+        """Answer if there is a history."""
+        if not user.has_history:
+            return None
+        places, first, counts = np.unique(user.items_S[::-1], return_index=True, return_counts=True)
+        return SparseAnswer(places, (counts + 1 / (2.0 + first)).astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def fit(groups: Sequence[Group], names: Sequence[str], settings: TreeSettings, s
     )  # fmt: skip
     chosen = {
         "objective": "lambdarank", "label_gain": [0, 1], "lambdarank_truncation_level": settings.depth_of_list,
-        "num_leaves": settings.leaves, "learning_rate": settings.learning_rate, "min_data_in_leaf": settings.rows_per_leaf,
+        "num_leaves": settings.leaves, "min_data_in_leaf": settings.rows_per_leaf,
+        "learning_rate": settings.learning_rate,
         "feature_fraction": 0.5, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 5.0,
         "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": settings.threads, "verbosity": -1,
     }  # fmt: skip

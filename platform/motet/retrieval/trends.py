@@ -77,8 +77,8 @@ class Trends:
     """
 
     names = (
-        *(f"popularity {days:g} d" for days in HALF_LIVES), "popularity",
-        *(f"liked {days:g} d" for days in HALF_LIVES), "liked", "trend", "age", "idle", "liking",
+        *(f"popularity {days:g} d" for days in HALF_LIVES), "popularity ever",
+        *(f"liked {days:g} d" for days in HALF_LIVES), "liked ever", "trend", "age", "idle", "liking",
     )  # fmt: skip
 
     def __init__(self, tables: Sequence[pa.Table], items: int, first_ms: int, length_ms: int, last_ms: int) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from motet.errors import MotetError, ReleaseError
-from motet.release.bundle import REQUIRED, assemble, read_report, release_id, verify
+from motet.release.bundle import FUSIONS, REQUIRED, assemble, read_report, release_id, verify
 from motet.release.publish import Releases
 from motet.storage import read_json, write_json, write_manifest
 from tests.drafts import write_report
 
-FILES = (*REQUIRED, "report/report.html")
+DRAFT = [name for name in REQUIRED if "report" not in name and name != "golden.json"]
+DRAFT += ["neighbours.parquet", "met.parquet", *FUSIONS["trees"]]
+FILES = (*DRAFT, "report/report.json", "golden.json", "report/report.html")
 
 
 @pytest.fixture
@@ -108,15 +110,15 @@ def test_another_format_and_no_manifest_are_refused(release: Path) -> None:
 
 
 def test_a_changed_manifest_that_lists_the_changed_file_is_refused(release: Path) -> None:
-    (release / "fusion.json").write_text("{}")
+    (release / "trees.json").write_text("{}")
     manifest = read_json(release / "manifest.json")
-    manifest["files"]["fusion.json"]["size"] = 2
+    manifest["files"]["trees.json"]["size"] = 2
     write_json(release / "manifest.json", manifest)
     with pytest.raises(ReleaseError, match=r"manifest\.json was changed"):
         verify(release)
 
 
-@pytest.mark.parametrize("name", [name for name in REQUIRED if "report" not in name and name != "golden.json"])
+@pytest.mark.parametrize("name", DRAFT)
 def test_a_draft_that_lacks_a_file_is_refused_by_name(draft: Path, report: Path, tmp_path: Path, name: str) -> None:
     broken, target = tmp_path / "draft", tmp_path / "target"
     shutil.copytree(draft, broken)

@@ -36,9 +36,8 @@ def test_a_child_process_replays_them(release: Path) -> None:
 
 
 def test_a_child_process_refuses_changed_weights(release: Path) -> None:
-    fusion = read_json(release / "fusion.json")
-    fusion["weights"] = [-weight for weight in fusion["weights"]]
-    write_json(release / "fusion.json", fusion)
+    trees = read_json(release / "trees.json")
+    write_json(release / "trees.json", trees | {"factor": -5.0})
     with pytest.raises(ReleaseError, match=r"golden requests failed after \d+ s: ReleaseError: golden request 0 of"):
         replay_in_child(release)
 

@@ -129,8 +129,8 @@ def test_rollback_works_when_the_current_release_cannot_be_read(workspace: Path,
 def test_rollback_refuses_a_damaged_release_and_keeps_the_pointer(workspace: Path) -> None:
     releases = Releases(workspace)
     before, older = releases.current_id(), _double(releases)
-    (releases.folder / older / "fusion.json").write_text("{}")
-    with pytest.raises(ReleaseError, match=rf"{older} is refused: fusion\.json"):
+    (releases.folder / older / "trees.json").write_text("{}")
+    with pytest.raises(ReleaseError, match=rf"{older} is refused: trees\.json"):
         releases.rollback()
     assert releases.current_id() == before
 

@@ -31,7 +31,7 @@ def test_user_knn_knows_what_each_user_met_before_the_test(tiny: Tiny, draft: Pa
     expected = np.zeros((12, ITEMS))
     for row, items in enumerate(tiny.before(TEST)):
         expected[row, items] = 1
-    np.testing.assert_array_equal(source.met_UI.toarray(), expected)
+    np.testing.assert_array_equal(source.says_UI.toarray(), expected)
 
 
 def test_candidates_name_the_sources_that_listed_them() -> None:

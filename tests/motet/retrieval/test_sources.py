@@ -3,34 +3,40 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 
+from motet.retrieval.crowd import PopularitySource, SegmentSource
+from motet.retrieval.factors import FactorSource, item_sums, solve_items, start
 from motet.retrieval.index import VectorIndex
+from motet.retrieval.linear import LinearSource, gram, solve
 from motet.retrieval.pairs import neighbours, pair_counts
 from motet.retrieval.sources import (
     NeighbourSource,
-    PopularitySource,
     Source,
     UserSource,
     VectorSource,
-    popularity_scores,
     top,
 )
 from motet.retrieval.state import UserState
+from motet.retrieval.trends import Trends, count_bins
 from motet.settings import IndexSettings
 
 ITEMS, KEEP, SHRINKAGE = 15, 4, 2.0
 RANDOM = np.random.default_rng(5)
 HISTORIES = [RANDOM.permutation(ITEMS)[: 2 + user % 6] for user in range(12)]
+WEIGHTS = [(1 + np.arange(len(items)) % 3) / 3 for items in HISTORIES]
 VECTORS = RANDOM.normal(size=(ITEMS, 4)).astype(np.float32)
 VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
 
 
-def _user(items: list[int], vector: np.ndarray | None = None, content: np.ndarray | None = None) -> UserState:
+def _user(
+    items: list[int], vector: np.ndarray | None = None, content: np.ndarray | None = None, slots: tuple[int, ...] = ()
+) -> UserState:
     places = np.array(items, np.int64)
     zero = np.zeros(4, np.float32)
     return UserState(
         zero if vector is None else vector, zero if content is None else content, places,
-        np.full(len(places), 2, np.int8), "known" if items else "popular",
+        np.full(len(places), 2, np.int8), "known" if items else "popular", slots=slots,
     )  # fmt: skip
 
 
@@ -47,19 +53,41 @@ def _dense() -> np.ndarray:
     return matrix
 
 
+def _factors() -> np.ndarray:
+    items_IK = start(ITEMS, 3, 1)
+    for _ in range(3):
+        items_IK = solve_items(item_sums([np.unique(one) for one in HISTORIES], items_IK, 1.0), 1.0)
+    return items_IK
+
+
+def _trends() -> Trends:
+    items = np.concatenate(HISTORIES)
+    moments = np.concatenate([np.arange(len(one)) for one in HISTORIES]) * 86_400_000
+    return Trends(
+        [count_bins(items, moments, items % 2, ITEMS, 0, 86_400_000)], ITEMS, 0, 86_400_000, int(moments.max())
+    )
+
+
 SOURCES: dict[str, Source] = {
     "vectors": VectorSource(VectorIndex.build(VECTORS, IndexSettings(kind="flat")), VECTORS),
     "item_knn": NeighbourSource(_table(), ITEMS),
     "transitions": NeighbourSource(_table(), ITEMS, decay=2.0),
-    "user_knn": UserSource(HISTORIES, ITEMS, KEEP, SHRINKAGE),
-    "popularity": PopularitySource(np.linspace(0, 1, ITEMS).astype(np.float32)),
+    "user_knn": UserSource(HISTORIES, WEIGHTS, ITEMS, KEEP, SHRINKAGE),
+    "ease": LinearSource(solve(gram(HISTORIES, WEIGHTS, ITEMS), 2.0), 0.3),
+    "als": FactorSource(_factors(), 1.0),
+    "popularity": PopularitySource(_trends(), 2.0),
+    "popularity_all": PopularitySource(_trends(), liked=True),
+    "popularity_segment": SegmentSource(sp.csr_matrix(RANDOM.integers(0, 9, (2, ITEMS)).astype(float))),
 }
+
+
+FOR_ALL = ("popularity", "popularity_all")
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
 @pytest.mark.parametrize("k", [1, 5, 100])
 def test_the_best_are_allowed_ordered_distinct_and_scored_as_asked_one_by_one(name: str, k: int) -> None:
-    answer = SOURCES[name].ask(_user([3, 7, 3], VECTORS[3]))
+    answer = SOURCES[name].ask(_user([3, 7, 3], VECTORS[3], slots=(0, 1)))
     assert answer is not None
     allowed = np.arange(ITEMS) % 3 != 0
     places, scores = answer.best(k, allowed)
@@ -76,7 +104,7 @@ def test_the_best_are_allowed_ordered_distinct_and_scored_as_asked_one_by_one(na
     assert answer.of(np.zeros(0, np.int64)).shape == (0,)
 
 
-@pytest.mark.parametrize(("name", "answers"), [(name, name == "popularity") for name in sorted(SOURCES)])
+@pytest.mark.parametrize(("name", "answers"), [(name, name in FOR_ALL) for name in sorted(SOURCES)])
 def test_about_someone_of_whom_nothing_is_known_only_popularity_has_an_opinion(name: str, answers: bool) -> None:
     assert (SOURCES[name].ask(_user([])) is not None) == answers
 
@@ -111,9 +139,9 @@ def test_neighbours_of_an_item_come_best_first() -> None:
 
 
 def test_user_knn_against_dense_arrays() -> None:
-    met = np.zeros((len(HISTORIES), ITEMS))
-    for row, items in enumerate(HISTORIES):
-        met[row, items] = 1
+    met, says = np.zeros((2, len(HISTORIES), ITEMS))
+    for row, (items, weights) in enumerate(zip(HISTORIES, WEIGHTS, strict=True)):
+        met[row, items], says[row, items] = 1, weights
     for items in ([3], [1, 2, 8], [5, 5, 6]):
         own = np.zeros(ITEMS)
         own[items] = 1
@@ -121,11 +149,11 @@ def test_user_knn_against_dense_arrays() -> None:
         cosine = shared / (np.sqrt(met.sum(1)) * np.sqrt(own.sum()) + SHRINKAGE)
         near = [row for row in np.lexsort((np.arange(len(met)), -cosine)) if shared[row] > 0][:KEEP]
         answer = SOURCES["user_knn"].ask(_user(items))
-        np.testing.assert_allclose(answer.of(np.arange(ITEMS)), cosine[near] @ met[near], rtol=1e-5)
+        np.testing.assert_allclose(answer.of(np.arange(ITEMS)), cosine[near] @ says[near], rtol=1e-5)
 
 
 def test_user_knn_of_items_that_nobody_met_lists_nothing() -> None:
-    source = UserSource([np.array([0, 1])], 5, 3, 10.0)
+    source = UserSource([np.array([0, 1])], [np.ones(2)], 5, 3, 10.0)
     answer = source.ask(_user([4]))
     assert answer.best(5, np.ones(5, bool))[0].tolist() == []
     assert answer.of(np.arange(5)).tolist() == [0.0] * 5
@@ -138,19 +166,6 @@ def test_vectors_and_profile_each_ask_with_their_own_query() -> None:
     assert VectorSource(index, VECTORS).ask(user).best(1, everything)[0].tolist() == [3]
     assert VectorSource(index, VECTORS, uses_content=True).ask(user).best(1, everything)[0].tolist() == [9]
     assert VectorSource(index, VECTORS, uses_content=True).ask(_user([3], vector=VECTORS[3])) is None
-
-
-def test_popularity_orders_ties_by_place_and_passes_over_what_is_not_allowed() -> None:
-    answer = PopularitySource(np.array([1, 3, 3, 2], np.float32)).ask(_user([]))
-    assert answer.best(3, np.ones(4, bool))[0].tolist() == [1, 2, 3]
-    assert answer.best(3, np.array([True, False, True, True]))[0].tolist() == [2, 3, 0]
-
-
-def test_popularity_scores_by_hand() -> None:
-    day = 86_400_000
-    scores = popularity_scores(np.array([0, 0, 2]), np.array([10 * day, 0, 5 * day]), 4, 5.0, 10 * day)
-    # Half-life 5 days: ages 0, 10 and 5 days weigh 1, 1/4 and 1/2.
-    np.testing.assert_allclose(scores, [1.25, 0, 0.5, 0])
 
 
 def test_top_by_hand() -> None:

@@ -1,0 +1,246 @@
+"""Recommendation quality beside other libraries, on the same rows: `python bench/quality.py [--protocol T ...]`.
+
+Writes the split files, runs the pipeline on them, runs each peer in a virtual environment of its own (their pins
+don't go together), scores all lists with the same metrics, prints one table per protocol and writes
+bench/results/quality.json.
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
+
+import numpy as np  # noqa: E402
+import typer  # noqa: E402
+
+from bench import protocols  # noqa: E402
+from motet.evaluation.ranking_metrics import bootstrap_interval, rank_metrics  # noqa: E402
+from motet.evaluation.report import JSON_NAME  # noqa: E402
+from motet.kinds.metrics import binary_metrics, regression_metrics  # noqa: E402
+from motet.storage import read_json, write_json  # noqa: E402
+
+CACHE = Path(os.environ.get("MOTET_CACHE") or "~/.cache/motet").expanduser()
+LIBRARIES = {
+    "popularity": ["numpy", "scipy"],
+    "implicit": ["numpy", "scipy", "implicit==0.7.3"],
+    "rectools": ["rectools==0.19.0", "torch==2.13.0", "pytorch-lightning"],
+    "cornac": ["cornac==3.0.1"],
+}
+RANKERS = ("popularity", "implicit", "rectools")
+GOALS = {
+    "T-roll": {"ndcg": 0.22},
+    "T": {"ndcg": 0.31, "hit": 0.72, "coverage": 0.10},
+    "L": {"ndcg": 0.155, "hit": 0.27},
+    "R": {"rmse": 0.885, "like auc": 0.805, "ok accuracy": 0.858},
+}
+Row = dict[str, Any]
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def peer_python(library: str) -> Path:
+    """Return the interpreter of a library's environment, which is made if it is not there."""
+    folder = CACHE / "peers" / library
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        say(f"quality: installing {library} into {folder}")
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *LIBRARIES[library]], check=True)
+        (folder / "ready").touch()
+    return python
+
+
+def ask_peer(library: str, split: Path) -> dict[str, Any]:
+    """Return what a library makes of a split file."""
+    target = split.with_name(f"{split.stem}-{library}.json")
+    command = [peer_python(library), ROOT / "bench" / "peers.py", split, target, library]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=target.parent)
+    if done.returncode:
+        raise SystemExit(f"quality: {library} failed:\n{done.stderr[-2000:]}")
+    return dict(read_json(target))
+
+
+def ours(recipe: str, workspace: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the report of a pipeline run."""
+    command = [sys.executable, str(ROOT / "jobs" / "pipeline.py"), str(ROOT / "recipes" / recipe)]
+    command += ["--until", "evaluate"]
+    for name, value in {"workspace": workspace, **settings}.items():
+        command += ["--set", f"{name}={value}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"quality: the pipeline failed:\n{done.stderr[-3000:]}")
+    newest = max((workspace / "reports").glob(f"*/{JSON_NAME}"), key=lambda path: path.stat().st_mtime)
+    return dict(read_json(newest)) | {"log": done.stderr.splitlines()}
+
+
+def targets_of(log: protocols.Log, part_N: np.ndarray, liked: bool) -> dict[str, set[int]]:
+    """Return the test items of each user with a history: those liked, or all."""
+    known = set(log.user_N[part_N < 2])
+    chosen = (part_N == 2) & ((log.rating_N >= protocols.LIKED) | (not liked))
+    found: dict[str, set[int]] = {}
+    for user, item in zip(log.user_N[chosen], log.item_N[chosen], strict=True):
+        if user in known:
+            found.setdefault(str(user), set()).add(int(item))
+    return found
+
+
+def score(lists: dict[str, list[str]], targets: dict[str, set[int]]) -> dict[str, np.ndarray]:
+    """Return metrics per user; a user without a list misses all."""
+    rows = [rank_metrics([int(item) for item in lists.get(user, [])], wanted, 10) for user, wanted in targets.items()]
+    shown = {item for user in targets for item in lists.get(user, [])}
+    metrics = {name: np.array([row[name] for row in rows]) for name in ("ndcg", "hit")}
+    return metrics | {"coverage": np.full(1, len(shown) / 1682)}
+
+
+def peers_on(splits: list[tuple[Path, dict[str, set[int]]]], libraries: list[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Return {system: {metric: values}} pooled over the splits."""
+    pooled: dict[str, dict[str, list[np.ndarray]]] = {}
+    for split, targets in splits:
+        for library in (name for name in RANKERS if name in libraries):
+            for system, lists in ask_peer(library, split).items():
+                for metric, values in score(lists, targets).items():
+                    pooled.setdefault(system, {}).setdefault(metric, []).append(values)
+    return {system: {name: np.concatenate(v) for name, v in metrics.items()} for system, metrics in pooled.items()}
+
+
+def figure(values: np.ndarray) -> dict[str, float]:
+    """Return mean and 95 % interval."""
+    low, high = bootstrap_interval(values, 42) if len(values) > 1 else (float(values[0]),) * 2
+    return {"mean": float(values.mean()), "low": low, "high": high}
+
+
+def table(protocol: str, systems: dict[str, dict[str, Any]], goals: dict[str, float]) -> list[Row]:
+    """Print one protocol's systems, and return its rows against the best peer."""
+    metrics = list(goals)
+    say(f"\n{protocol:32s}" + "".join(f"{name:>24s}" for name in metrics))
+    for name, found in systems.items():
+        cells = ""
+        for metric in metrics:
+            one = found.get(metric)
+            shown = "" if one is None else f"{one['mean']:.4f} [{one['low']:.3f}, {one['high']:.3f}]"
+            cells += f"{shown:>24s}"
+        say(f"{name:32s}{cells}")
+    rows = []
+    for metric, goal in goals.items():
+        lower = metric == "rmse"
+        mine = systems["motet"][metric]["mean"]
+        others = [found[metric]["mean"] for name, found in systems.items() if name != "motet" and metric in found]
+        best = (min if lower else max)(others) if others else None
+        met = mine <= goal if lower else mine >= goal
+        ratio = mine / best if best else None
+        row = {"what": f"{protocol} {metric}", "ours": mine, "against": best, "ratio": ratio, "goal": goal, "met": met}
+        rows.append(row)
+        say(f"  {protocol} {metric}: {mine:.4f}, goal {goal}: {'met' if met else 'not met'}")
+    return rows
+
+
+def _ranking(report: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    ranking = report["ranking"]
+    return int(ranking["users"]), dict(ranking["systems"]["motet"])
+
+
+def _mean(reports: list[dict[str, Any]], metric: str) -> dict[str, float]:
+    """Return the pooled mean of a metric over reports, each weighed by its users, and its mean interval."""
+    found = [_ranking(report) for report in reports]
+    users = np.array([count for count, _ in found], float)
+    figures = [one[metric] if isinstance(one[metric], dict) else dict.fromkeys(("mean", "low", "high"), one[metric])
+               for _, one in found]  # fmt: skip
+    return {key: float(np.average([one[key] for one in figures], weights=users)) for key in ("mean", "low", "high")}
+
+
+def ranking(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries: list[str]) -> list[Row]:
+    """Run T, T-roll or L."""
+    loo = protocol == "L"
+    log = protocols.with_random_ties(log) if loo else log
+    whole = work / protocol / "interactions.csv"
+    log.write(whole, np.zeros(len(log.user_N), int))
+    ends = [1.0] if protocol != "T-roll" else [round(start + 0.1, 1) for start in protocols.WINDOWS]
+    splits, reports = [], []
+    for end in ends:
+        part_N = protocols.leave_one_out(log) if loo else protocols.by_time(log, end)
+        split = work / protocol / f"split-{end}.csv"
+        log.write(split, part_N)
+        splits.append((split, targets_of(log, part_N, liked=not loo)))
+        for seed in range(seeds):
+            settings = {"data.interactions.path": whole, "data.interactions.timestamp_unit": "ms", "seed": 42 + seed}
+            if not loo:
+                settings["data.split.until"] = end
+            found = ours("movielens.yaml" if loo else "movielens_time.yaml", work / protocol / "workspace", settings)
+            users, _ = _ranking(found)
+            expected = sum(len(one) > 0 for one in splits[-1][1].values())
+            if users != expected:
+                raise SystemExit(f"quality: {users} users were ranked and the split file has {expected}")
+            reports.append(found)
+            ndcg = _mean([found], "ndcg")["mean"]
+            say(f"quality: {protocol}, until {end}, seed {42 + seed}: NDCG@10 {ndcg:.4f}; {found['log'][-1]}")
+    systems = {"motet": {metric: _mean(reports, metric) for metric in ("ndcg", "hit", "coverage")}}
+    for name, metrics in peers_on(splits, libraries).items():
+        systems[name] = {metric: figure(values) for metric, values in metrics.items()}
+    return table(protocol, systems, GOALS[protocol])
+
+
+def ratings(work: Path, log: protocols.Log, seeds: int, libraries: list[str]) -> list[Row]:
+    """Run R on the random split."""
+    part_N = protocols.at_random(log)
+    split = work / "R" / "split.csv"
+    log.write(split, part_N)
+    systems: dict[str, dict[str, Any]] = {}
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        settings = {"data.interactions.path": split, "data.interactions.timestamp_unit": "ms", "seed": 42 + seed}
+        tasks = ours("movielens_ratings.yaml", work / "R" / "workspace", settings)["tasks"]
+        for metric, (task, key) in {"rmse": ("rating", "rmse"), "like auc": ("like", "auc"),
+                                    "ok accuracy": ("ok", "accuracy")}.items():  # fmt: skip
+            found.setdefault(metric, []).append(float(tasks[task][key]))
+        say(f"quality: R, seed {42 + seed}: " + ", ".join(f"{name} {values[-1]:.4f}" for name, values in found.items()))
+    systems["motet"] = {
+        name: {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
+        for name, values in found.items()
+    }
+    truth_N = log.rating_N[part_N == 2]
+    if "cornac" in libraries:
+        for name, answer in ask_peer("cornac", split).items():
+            predicted_N = np.array(answer["predictions"])
+            like = binary_metrics((truth_N >= 4).astype(float), (predicted_N - 1) / 4)
+            ok = float(((predicted_N >= 2.5) == (truth_N >= 3)).mean())
+            rmse = regression_metrics(truth_N, predicted_N)["rmse"]
+            values = {"rmse": rmse, "like auc": like["auc"], "ok accuracy": ok}
+            systems[name] = {key: dict.fromkeys(("mean", "low", "high"), value) for key, value in values.items()}
+    return table("R", systems, GOALS["R"])
+
+
+def main(
+    protocol: Annotated[list[str] | None, typer.Option(help="T-roll, T, L or R; all if not given.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of ours per split.")] = 3,
+    peers: Annotated[str, typer.Option(help="Libraries, separated by commas.")] = ",".join(LIBRARIES),
+    work: Annotated[Path, typer.Option(help="Folder of split files and workspaces.")] = Path("workspace-quality"),
+) -> None:
+    """Run the protocols and write bench/results/quality.json."""
+    work = work.absolute()
+    log = protocols.Log.read(CACHE / "ml-100k" / "interactions.csv")
+    libraries = [name for name in peers.split(",") if name]
+    runs: dict[str, Callable[[], list[Row]]] = {
+        name: lambda name=name: ranking(name, work, log, seeds, libraries)
+        for name in ("T-roll", "T", "L")  # type: ignore[misc]
+    }
+    runs["R"] = lambda: ratings(work, log, seeds, libraries)
+    target = ROOT / "bench" / "results" / "quality.json"
+    rows = {row["what"]: row for row in (read_json(target) if target.exists() else [])}
+    for name in protocol or list(runs):
+        if name not in runs:
+            raise SystemExit(f"quality: --protocol {name} is none; protocols: {', '.join(runs)}")
+        rows |= {row["what"]: row for row in runs[name]()}
+        write_json(target, list(rows.values()))
+
+
+if __name__ == "__main__":
+    typer.run(main)

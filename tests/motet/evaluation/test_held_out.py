@@ -1,0 +1,56 @@
+"""What is known of a user at each held-out event, in the three ways of `evaluate.history`."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from motet.data.split import TEST, TRAIN, VALIDATION
+from motet.evaluation.held_out import held_out
+
+# Parts are mixed in time, as under `split.kind: random`.
+HISTORIES = pa.table({
+    "user": ["a", "b"],
+    "items": [[10, 11, 12, 13, 14, 15], [20, 21]],
+    "timestamps": [[1, 2, 3, 4, 5, 6], [7, 8]],
+    "parts": [[TRAIN, TEST, TRAIN, VALIDATION, TEST, TRAIN], [TEST, TRAIN]],
+    "label:like": [[1.0, 0.0, None, 1.0, 1.0, 0.0], [1.0, 1.0]],
+})  # fmt: skip
+
+
+def _known(known: str, part: int, **more: int) -> list[tuple[str, list[int], list[int], int | None]]:
+    found = held_out(HISTORIES, part, "label:like", known, **more)
+    return [(one.user, one.items_S.tolist(), one.targets_N.tolist(), one.asked_ms) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ("parts", [("a", [10, 12, 13, 15], [11, 14], 2), ("b", [21], [20], 7)]),
+        ("before", [("a", [10], [11], 2), ("a", [10, 12, 13], [14], 5), ("b", [], [20], 7)]),
+        ("rolling", [("a", [10], [11], 2), ("a", [10, 11, 12, 13], [14], 5), ("b", [], [20], 7)]),
+    ],
+)
+def test_by_hand(known: str, expected: list[tuple[str, list[int], list[int], int]]) -> None:
+    assert _known(known, TEST) == expected
+
+
+def test_of_validation_nothing_of_the_test_is_known() -> None:
+    for known, items in (("parts", [10, 12, 15]), ("before", [10, 12]), ("rolling", [10, 12])):
+        assert _known(known, VALIDATION) == [("a", items, [13], 4)]
+
+
+def test_rolling_may_want_a_history() -> None:
+    assert _known("rolling", TEST, least=2) == [("a", [10, 11, 12, 13], [14], 5)]
+    assert _known("rolling", TEST, least=9) == []
+
+
+def test_a_moment_of_asking_is_for_whole_parts_and_each_event_has_its_own() -> None:
+    assert [one[3] for one in _known("parts", TEST, asked_ms=99)] == [99, 99]
+    assert [one[3] for one in _known("rolling", TEST, asked_ms=99)] == [2, 5, 7]
+
+
+def test_liking_and_labels_go_with_their_events() -> None:
+    event = held_out(HISTORIES, TEST, "label:like", "rolling")[1]
+    assert event.liking_S.tolist() == [1, 0, 2, 1]
+    assert event.labels["like"].tolist() == [1]
+    np.testing.assert_array_equal(event.events_ST, np.array([[1], [0], [np.nan], [1]], np.float32))
