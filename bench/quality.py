@@ -174,7 +174,9 @@ def ranking(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries
             settings = {"data.interactions.path": whole, "data.interactions.timestamp_unit": "ms", "seed": 42 + seed}
             if not loo:
                 settings["data.split.until"] = end
-            found = ours("movielens.yaml" if loo else "movielens_time.yaml", work / protocol / "workspace", settings)
+            found = ours(
+                "movielens_next.yaml" if loo else "movielens_time.yaml", work / protocol / "workspace", settings
+            )
             users, _ = _ranking(found)
             expected = sum(len(one) > 0 for one in splits[-1][1].values())
             if users != expected:

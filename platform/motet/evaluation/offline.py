@@ -19,6 +19,13 @@ PROTOCOLS = {
         "Time: the latest events are the test, those before it validation; no event of the test period is known, but "
         "the item and user tables are. Users with a history are ranked; those new in the test period stand apart."
     ),
+    "random": "Random: rows are divided by a seeded hash of user and item; other events of the test period are known.",
+    "column": "Column: the log itself says which part each event belongs to.",
+}
+KNOWN = {
+    "parts": "",
+    "before": " Each held-out event is asked about on its own, with the user's earlier events of the parts before.",
+    "rolling": " Each held-out event is asked about on its own, with all the user's earlier events.",
 }
 
 
@@ -26,7 +33,8 @@ def protocol_in_words(recipe: Recipe) -> str:
     """Return how the figures came about."""
     ranked = "all items that the user has not met" if recipe.excludes_seen else "all items"
     target = f"positives of {recipe.evaluate.target}" if recipe.evaluate.target else "any event"
-    return f"{PROTOCOLS[recipe.data.split.kind]} Ranked: {ranked}. Targets: {target}."
+    asked = PROTOCOLS[recipe.data.split.kind] + KNOWN[recipe.evaluate.history]
+    return f"{asked} Ranked: {ranked}. Targets: {target}."
 
 
 def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[str, Any]]:

@@ -157,6 +157,5 @@ def test_a_sample_of_the_candidates_keeps_all_that_came(tiny: Tiny, recommender:
         np.testing.assert_array_equal(few.features_CF[few.rows], all_of.features_CF[all_of.rows])
 
 
-@pytest.mark.xfail(strict=False, reason="random and column have no words yet: a run with them fails in evaluate")
 def test_every_kind_of_split_has_a_protocol_in_words() -> None:
     assert set(PROTOCOLS) == set(get_args(Split.model_fields["kind"].annotation))
