@@ -127,11 +127,25 @@ def test_time_split_divides_at_the_lower_quantiles(tmp_path, minilm):
     times = sorted(row["timestamp"] * 1000 for row in events())
     low, high = times[int(0.8 * 799)], times[int(0.9 * 799)]
     fitted = json.loads((result.folder / "features.json").read_text())
-    assert fitted["boundaries"] == [low, high]
+    assert fitted["boundaries"] == [low, high, 2**62]
     table = read_parquet(result.folder / "interactions")
     parts = table.column("part").to_pylist()
     for moment, part in zip(table.column("timestamp").to_pylist(), parts, strict=True):
         assert part == (0 if moment <= low else 1 if moment <= high else 2)
+
+
+def test_what_comes_after_the_used_share_of_the_log_is_in_no_history(tmp_path, minilm):
+    file = write_shop(tmp_path, minilm)
+    result = run_prepare(file, "data.split={kind: time, validation: 0.1, test: 0.1, until: 0.7}")
+    times = sorted(row["timestamp"] * 1000 for row in events())
+    end = times[int(0.7 * 799)]
+    fitted = json.loads((result.folder / "features.json").read_text())
+    assert fitted["boundaries"][2] == end
+    moments = [
+        moment for row in read_parquet(result.folder / "histories").column("timestamps").to_pylist() for moment in row
+    ]
+    assert max(moments) == end
+    assert len(moments) == sum(moment <= end for moment in times)
 
 
 def test_outliers_are_clipped_at_quantiles_of_train_only(tmp_path, minilm):

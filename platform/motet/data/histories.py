@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from motet.data.split import Boundaries, leave_one_out, split_at_random, split_by_column, split_by_time
+from motet.data.split import NEVER, Boundaries, leave_one_out, split_at_random, split_by_column, split_by_time
 from motet.data_settings import Profile, Split
 from motet.task import DERIVED_COLUMNS, Task
 
@@ -38,7 +38,7 @@ def part_ends(table: pa.Table, boundaries: Boundaries | None, latest_ms: int | N
     """Return the last millisecond of each row's part under a split by time, else that of the log; null if unknown."""
     if boundaries is None:
         return pa.array([latest_ms] * table.num_rows, pa.int64())
-    ends = np.array([*boundaries, latest_ms or boundaries[-1]])
+    ends = np.minimum([*boundaries, NEVER], NEVER if latest_ms is None else latest_ms)
     return pa.array(ends[table.column("part").to_numpy()], pa.int64())
 
 

@@ -16,6 +16,8 @@ PART_NAMES = ("train", "validation", "test")
 
 
 Boundaries = tuple[int, int, int]
+NEVER = 2**62
+"""The end of test if all of the log is used: the quantiles may be those of a sample, which holds not the last event."""
 
 
 def time_boundaries(timestamps_N: np.ndarray, split: Split) -> Boundaries:
@@ -25,7 +27,7 @@ def time_boundaries(timestamps_N: np.ndarray, split: Split) -> Boundaries:
     """
     shares = [split.until - split.validation - split.test, split.until - split.test, split.until]
     train_end, validation_end, test_end = np.quantile(timestamps_N, shares, method="lower")
-    return int(train_end), int(validation_end), int(test_end)
+    return int(train_end), int(validation_end), int(test_end) if split.until < 1 else NEVER
 
 
 def require_parts(moments_N: np.ndarray, boundaries: Boundaries) -> None:
