@@ -1,7 +1,7 @@
 """Collaborative filtering over histories (Ray Data): who met what, what goes together, what is popular when.
 
 Histories are read from a folder of shards; `before` says which parts count, so the same code fits the sources as of
-validation, as of the test, and as of any past moment (see `jobs/moments.py`).
+validation, as of the test, and as of any past moment (see `motet.data.moments`).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from safetensors.numpy import save_file
 
 from jobs.histories import flat
-from jobs.tables import NumberKey, by_shard, over_files
+from jobs.tables import NumberKey, by_shard, file_name, over_files
 from motet.data.histories import DAY_MS
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.recipe import Recipe
@@ -25,7 +25,7 @@ from motet.retrieval import factors, linear
 from motet.retrieval.library import SOURCE_FILES
 from motet.retrieval.pairs import neighbours, pair_counts
 from motet.retrieval.trends import Trends, bin_length, count_bins
-from motet.storage import fingerprint, write_file_atomic
+from motet.storage import write_file_atomic
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
 _ITEMS_PER_SHARD = 100_000
@@ -118,7 +118,6 @@ def _crowd(table: pa.Table, recipe: Recipe, past: Past, items: int, folder: str)
     trends = count_bins(_join(events.items), moments_N, liked_N, items, past.span[0], bin_length(*past.span))
     row: dict[str, Any] = {"users": users_I.astype(np.int64).tobytes(), "trends": _as_bytes(trends)}
     row |= {"latest": int(moments_N.max(initial=past.span[0])), "gram": b""}
-    name = f"shard-{fingerprint(table.column('user').slice(0, 1).to_pylist())}.parquet"
     if {"user_knn", "ease"} & set(settings.names):
         histories, weights = _weighted(events, recipe)
         if "ease" in settings.names:
@@ -126,9 +125,10 @@ def _crowd(table: pa.Table, recipe: Recipe, past: Past, items: int, folder: str)
         if "user_knn" in settings.names:
             met = pa.table({"items": pa.array(histories, pa.list_(pa.int32())),
                             "weights": pa.array(weights, pa.list_(pa.float32()))})  # fmt: skip
-            write_parquet(Path(folder) / "met" / name, met)
+            write_parquet(Path(folder) / "met" / file_name(table), met)
     if "popularity_segment" in settings.names:
-        write_parquet(Path(folder) / "segments" / name, _segments(events, past.users, table, items))
+        known = read_parquet(past.users / file_name(table), ["user", "slots"])
+        write_parquet(Path(folder) / "segments" / file_name(table), _segments(events, known, items))
     return pa.table({key: [value] for key, value in row.items()})
 
 
@@ -159,17 +159,10 @@ def _weighted(events: Events, recipe: Recipe) -> tuple[list[np.ndarray], list[np
     return histories, weights
 
 
-def _segments(events: Events, users: Path, table: pa.Table, items: int) -> pa.Table:
-    """Return slot, item, count over a shard's users; their categories stand in the shard of users that holds them."""
-    wanted = pa.array(events.users)
-    slots: dict[str, list[int]] = {}
-    for path in sorted(users.glob("*.parquet")):
-        known = read_parquet(path, ["user", "slots"])
-        known = known.filter(pc.is_in(known.column("user"), value_set=wanted))
-        slots |= dict(zip(known.column("user").to_pylist(), known.column("slots").to_pylist(), strict=True))
-        if len(slots) == table.num_rows:
-            break
-    pairs = [(slot, row) for row, user in enumerate(events.users) for slot in slots.get(user, [])]
+def _segments(events: Events, known: pa.Table, items: int) -> pa.Table:
+    """Return slot, item, count over a shard's users, whose categories are in `known` (user, slots)."""
+    slots = dict(zip(known.column("user").to_pylist(), known.column("slots").to_pylist(), strict=True))
+    pairs = [(slot, row) for row, user in enumerate(events.users) for slot in slots[user]]
     slot_N, row_N = np.array(pairs, np.int64).reshape(-1, 2).T
     lengths_U = np.array([len(one) for one in events.items], np.int64)
     met = sp.csr_matrix((np.ones(lengths_U.sum()), _join(events.items), np.append(0, np.cumsum(lengths_U))),

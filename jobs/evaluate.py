@@ -31,7 +31,7 @@ from motet.recipe import Recipe
 from motet.storage import read_json
 from motet.task import Score
 
-CODE = ("platform/motet/evaluation", "platform/motet/recommend", "jobs/evaluate.py")
+CODE = ("platform/motet/evaluation", "platform/motet/kinds", "platform/motet/recommend", "jobs/evaluate.py")
 _LISTS_FOR_DIVERSITY = 2_000
 
 
@@ -72,6 +72,8 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
         },
         "stages": dict(run.seconds),
     }
+    if (draft.folder / "fusion_report.json").is_file():
+        report["fusion"] = read_json(draft.folder / "fusion_report.json")
     write_report(folder, report)
     ours = report["ranking"]["systems"]
     shown = ", ".join(f"{name} {ours[name]['ndcg']['mean']:.4f}" for name in ours)

@@ -11,20 +11,20 @@ import pyarrow as pa
 from jobs.asking import asked_at, held_out_rows, held_out_users, load_recommender
 from jobs.collaborative import Past, write_sources
 from jobs.stages import say
-from jobs.tables import over_files
+from jobs.tables import file_name, over_files
 from motet.data.moments import NOW, Moment, past_moments
 from motet.data.parquet import write_parquet
 from motet.data.split import VALIDATION
 from motet.errors import RetrievalError
+from motet.evaluation.selection import Selector
 from motet.model.io import load_model
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.features import RankFeatures
 from motet.retrieval.fusion import Fusion
-from motet.retrieval.selection import Selector
 from motet.retrieval.trees import Group
 from motet.retrieval.trends import Trends
-from motet.storage import fingerprint, read_json, write_json
+from motet.storage import read_json, write_json
 
 _CANDIDATES_KEPT = 100
 _KEPT_PER_EVENT = 100
@@ -38,16 +38,15 @@ def past_of(prepared: Path, histories: Path, before: int) -> Past:
     return Past(histories, prepared / "users", before, (percentiles[0], percentiles[-1]))
 
 
-def fit_on_the_past(folder: Path, whole: Recipe, prepared: Path, trained: Path) -> tuple[int, int]:
+def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path) -> tuple[int, int]:
     """Write the fusion and the calibrators; return how many validation targets the candidates held, and of how many.
 
     Under `sources: auto` the draft's recipe then names the sources that were chosen.
     """
-    recipe = whole
-    if whole.retrieval.sources == "auto":
+    chooses = recipe.retrieval.sources == "auto"
+    if chooses:
         recipe = _with_candidates(recipe, ItemTable.load(folder))
         write_json(folder / "recipe.json", recipe.resolved())
-    chooses = recipe.retrieval.sources != whole.retrieval.sources
     write_sources(folder, recipe, past_of(prepared, prepared / "histories", VALIDATION))
     past: list[dict[str, Any]] = []
     if recipe.retrieval.fusion == "trees":
@@ -55,7 +54,7 @@ def fit_on_the_past(folder: Path, whole: Recipe, prepared: Path, trained: Path) 
         moments = past_moments(recipe.data.split, percentiles, recipe.retrieval.moments)
         for number, moment in enumerate(moments):
             past += _of_moment(folder / "moments" / f"{number:02d}", moment, folder, recipe, prepared)
-        say(f"index: {len(past):,} users at {len(moments)} past moments")
+        say(f"index: asked {len(past):,} times at past moments ({len(moments)} of them)")
     most = _KEPT_PER_EVENT if recipe.evaluate.history == "before" else None
     validation = _ask(folder, recipe, prepared / "histories", VALIDATION, asked_at(prepared, VALIDATION), most=most)
     if not validation:
@@ -82,8 +81,7 @@ def _of_moment(place: Path, moment: Moment, draft: Path, recipe: Recipe, prepare
 
 
 def _shift(table: pa.Table, moment: Moment, target: str) -> pa.Table:
-    name = fingerprint(table.column("user").slice(0, 1).to_pylist())
-    write_parquet(Path(target) / f"shard-{name}.parquet", moment.parts(table))
+    write_parquet(Path(target) / file_name(table), moment.parts(table))
     return pa.table({"rows": [table.num_rows]})
 
 

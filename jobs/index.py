@@ -31,7 +31,8 @@ from motet.training.windows import LIKING_UNKNOWN, liking_of
 
 CODE = (
     "platform/motet/retrieval", "platform/motet/ranking", "platform/motet/recommend", "platform/motet/people.py",
-    "platform/motet/evaluation/fitting.py", "platform/motet/evaluation/held_out.py", "jobs/index.py",
+    "platform/motet/evaluation/fitting.py", "platform/motet/evaluation/held_out.py",
+    "platform/motet/evaluation/selection.py", "platform/motet/kinds", "jobs/index.py",
     "platform/motet/data/moments.py", "jobs/collaborative.py", "jobs/fusing.py", "jobs/asking.py", "jobs/histories.py",
 )  # fmt: skip
 _ITEMS_PER_TASK = 65_536

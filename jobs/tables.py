@@ -115,15 +115,24 @@ class NumberKey:
 
 
 def over_files(files: list[Path], work: Callable[[pa.Table], pa.Table]) -> list[dict[str, Any]]:
-    """Call `work` on each parquet file in parallel and return its rows, each with its `file`, ordered by it."""
+    """Call `work` on each parquet file in parallel and return its rows, each with its `file`, ordered by it.
+
+    `file_name` tells `work` the name of the table's file.
+    """
     dataset = ray.data.from_items([{"file": str(path)} for path in files], override_num_blocks=len(files))
     done = dataset.map_batches(partial(_work_on_file, work=work), batch_size=1, batch_format="pyarrow")
     return sorted(done.iter_rows(), key=lambda row: str(row["file"]))
+
+
+def file_name(table: pa.Table) -> str:
+    """Return the name of the file that `over_files` read a table from."""
+    return Path(table.schema.metadata[b"file"].decode()).name
 
 
 def _work_on_file(batch: pa.Table, work: Callable[[pa.Table], pa.Table]) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
     for path in batch.column("file").to_pylist():
-        done = work(pq.read_table(path, page_checksum_verification=True))
+        table = pq.read_table(path, page_checksum_verification=True)
+        done = work(table.replace_schema_metadata({"file": path}))
         yield done.append_column("file", pa.array([path] * done.num_rows, pa.string()))

@@ -132,7 +132,7 @@ def write_fusion(tiny: Tiny, folder: Path) -> None:
     users = held_out(tiny.histories, VALIDATION, tiny.recipe.liked_label)
     groups = [Group(one.features_CF, one.rows, one.missed) for one in gather_examples(recommender, users)]
     names = recommender.retriever.features.names
-    Trees(fit(groups, names, settings.trees, tiny.recipe.seed), names, 1.0).save(folder)
+    Trees(fit(groups, settings.trees, tiny.recipe.seed), names, 1.0).save(folder)
 
 
 def write_report(folder: Path, ndcg: float = 0.2, protocol: str = "Leave one out.") -> Path:

@@ -205,6 +205,13 @@ class RetrievalSettings(Section):
     trees: TreeSettings = TreeSettings()
     """The trees of `fusion: trees`."""
 
+    @model_validator(mode="after")
+    def _trees_judge(self) -> "RetrievalSettings":
+        if self.fusion == "logit" and (self.sources == "auto" or self.ablate):
+            key = "sources = auto" if self.sources == "auto" else "ablate = true"
+            raise ValueError(f"{key} is judged by trees, and fusion = logit; set fusion to trees, or leave it out")
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """The sources that are built: those chosen, or all to choose from."""

@@ -58,6 +58,12 @@ _ITEMS = {"path": "x", "text": ["title"]}
         (IndexSettings, {"kind": "lsh"}, "'auto', 'flat', 'ivf' or 'hnsw'"),
         (RetrievalSettings, {"sources": []}, "at least 1 item"),
         (RetrievalSettings, {"sources": ["vector"]}, "'vectors'"),
+        (
+            RetrievalSettings,
+            {"sources": "auto", "fusion": "logit"},
+            "sources = auto is judged by trees, and fusion = logit; set fusion to trees, or leave it out",
+        ),
+        (RetrievalSettings, {"ablate": True, "fusion": "logit"}, "ablate = true is judged by trees"),
         (Surface, {"weights": {}}, "at least 1 item"),
         (Surface, {"weights": {"a": float("nan")}}, "finite number"),
         (Deployment, {"min_replicas": 3}, "min_replicas = 3 is above max_replicas = 2"),

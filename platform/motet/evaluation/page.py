@@ -35,6 +35,7 @@ _TASK = {
     "mae": "MAE",
     "rows": "rows",
 }
+_FEATURES_SHOWN = 15
 _LEDGER = ("read", "kept", "quarantined", "merged")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #22303c; background: #fff;
@@ -224,6 +225,22 @@ def _index(report: Mapping[str, Any]) -> str:
     return _section("Index", _text("p", line, "bad" * short))
 
 
+def _fusion(report: Mapping[str, Any]) -> str:
+    fusion = report.get("fusion") or {}
+    without, whole = fusion.get("without") or {}, fusion.get("ndcg")
+    adds = [
+        [_Cell(name, "ours" * (name in fusion["chosen"])), _Cell(_number(whole - ndcg))]
+        for name, ndcg in without.items()
+    ]
+    gains = [[_Cell(name), _Cell(_number(share))] for name, share in (fusion.get("importance") or {}).items()]
+    tables = [
+        adds and _table("NDCG@10 on validation with it less that without it; bold is used", ("source", "adds"), adds),
+        gains and _table("Share in the gain of the trees' splits", ("feature", "share"), gains[:_FEATURES_SHOWN]),
+    ]
+    line = _text("p", f"NDCG@10 on validation, cross-fitted: {_number(whole)}.") if fusion else ""
+    return _section("Fusion", line, *(table for table in tables if table)) if fusion else ""
+
+
 def _stages(report: Mapping[str, Any]) -> str:
     stages = report.get("stages") or {}
     rows = [[_Cell(name), _Cell(f"{seconds:,.1f}")] for name, seconds in stages.items()]
@@ -239,6 +256,7 @@ _SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     _ranking_of_new_users,
     _tasks,
     _training,
+    _fusion,
     _index,
     _stages,
 )

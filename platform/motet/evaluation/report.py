@@ -10,6 +10,7 @@ The report is a plain dict. Every section may be missing; the page then leaves i
 | ranking | `{"k": 10, "systems": {name: {metric: figure}}, "differences": {name: figure}}` |
 | tasks | for each task its `kind` and the figures of its report in `motet.kinds` |
 | training | for each epoch its `epoch`, `seconds`, `loss`, `losses` by task and `validation` by metric |
+| fusion | `ndcg` on validation, `without` each source, the sources `chosen`, `importance` of each feature |
 | index | `{"kind": "flat", "recall@100": 1.0, "floor": 0.95}` |
 | stages | `{stage: seconds}` |
 

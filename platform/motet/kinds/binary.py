@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from motet.kinds.kind import LabelScale, masked_sum
+from motet.kinds.kind import Figures, LabelScale, masked_sum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +63,7 @@ class Binary:
             return {}
         return {"auc": float(roc_auc_score(labels_N[known_N], raw_N[known_N]))}
 
-    def report(
-        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
-    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+    def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return AUC, log loss and calibration, with the reliability curve."""
         from motet.kinds.metrics import binary_metrics, reliability
 

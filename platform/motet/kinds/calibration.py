@@ -17,9 +17,10 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from motet.kinds.count import LARGEST_LOG
+
 LEAST_ROWS = 50
 _EDGE = 1e-4
-_LARGEST_LOG = 20.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Calibrator:
         if self.kind == "identity":
             return np.asarray(raw_N, np.float32)
         if self.kind == "exponential":
-            return np.exp(np.minimum(np.asarray(raw_N, np.float64) + self.x[0], _LARGEST_LOG)).astype(np.float32)
+            return np.exp(np.minimum(np.asarray(raw_N, np.float64) + self.x[0], LARGEST_LOG)).astype(np.float32)
         if self.kind == "linear":
             slope, intercept = self.x
             return np.clip(slope * raw_N + intercept, self.y[0], self.y[1]).astype(np.float32)
@@ -106,5 +107,5 @@ def fit_factor(raw_N: np.ndarray, labels_N: np.ndarray) -> Calibrator:
     known_N = ~np.isnan(labels_N)
     if known_N.sum() < LEAST_ROWS or labels_N[known_N].sum() <= 0:
         return Calibrator("exponential", (0.0,))
-    expected = float(np.exp(np.minimum(raw_N[known_N].astype(np.float64), _LARGEST_LOG)).mean())
+    expected = float(np.exp(np.minimum(raw_N[known_N].astype(np.float64), LARGEST_LOG)).mean())
     return Calibrator("exponential", (float(np.log(labels_N[known_N].mean() / expected)),))

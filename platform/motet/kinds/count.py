@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from motet.kinds.kind import LabelScale, masked_sum
+from motet.kinds.kind import Figures, LabelScale, masked_sum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +60,7 @@ class Count:
         found = self.report(np.exp(np.minimum(raw_N, LARGEST_LOG)), labels_N, groups_N)
         return {name: value for name in ("deviance", "mae") if isinstance(value := found[name], float)}
 
-    def report(
-        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
-    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+    def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return the mean Poisson deviance and the mean absolute error."""
         from motet.kinds.metrics import count_metrics
 

@@ -6,13 +6,17 @@ Letters: N rows, O outputs of a head. A label that is NaN is unknown: its row ad
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+
+
+Figures: TypeAlias = dict[str, float | list[dict[str, float | None]] | None]
+"""Figures of the report by name; None is unknown, a list is a curve."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,7 @@ class ScoredKind(Kind, Protocol):
     ) -> dict[str, float]:
         """Return the metrics of `selection`, but for the loss, that the known labels can give."""
 
-    def report(
-        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
-    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+    def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return the figures of the evaluation report, from what is served."""
 
     def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from motet.kinds.kind import LabelScale, masked_sum
+from motet.kinds.kind import Figures, LabelScale, masked_sum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,9 +81,7 @@ class Ordinal:
         found = self.report(raw_N + scale.low, labels_N, groups_N)
         return {name: value for name in ("rmse", "mae", "kappa") if isinstance(value := found[name], float)}
 
-    def report(
-        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
-    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+    def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return RMSE, MAE, accuracy and the quadratic-weighted kappa of the rounded level."""
         from motet.kinds.metrics import ordinal_metrics
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from motet.kinds.kind import LabelScale
+from motet.kinds.kind import Figures, LabelScale
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,9 +72,7 @@ class Ranking:
         value = self.report(raw_N, labels_N, groups_N)["ndcg"]
         return {"ndcg": value} if isinstance(value, float) else {}
 
-    def report(
-        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
-    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+    def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return the mean NDCG within slates and their number."""
         from motet.kinds.metrics import slate_metrics
 

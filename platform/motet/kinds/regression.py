@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from motet.kinds.kind import LabelScale, masked_sum
+from motet.kinds.kind import Figures, LabelScale, masked_sum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,9 +57,7 @@ class Regression:
         error_N = (raw_N * scale.std + scale.mean - labels_N)[known_N].astype(np.float64)
         return {"rmse": float(np.sqrt((error_N**2).mean()))} if len(error_N) else {}
 
-    def report(
-        self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray
-    ) -> dict[str, float | list[dict[str, float | None]] | None]:
+    def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return RMSE and MAE."""
         from motet.kinds.metrics import regression_metrics
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from motet.data.histories import DAY_MS
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import UserState
-from motet.retrieval.trends import DAY_MS, Trends
+from motet.retrieval.trends import Trends
+from motet.training.windows import LIKING_UNKNOWN
 
 _OF_USER = ("user events", "user away", "user span", "user liking")
 
@@ -93,7 +95,7 @@ class RankFeatures:
 
     @staticmethod
     def _of_user(user: UserState, away_days: float) -> np.ndarray:
-        known = user.liking_S[user.liking_S != 2]
+        known = user.liking_S[user.liking_S != LIKING_UNKNOWN]
         liking = float((known == 1).mean()) if len(known) else np.nan
         span = (user.last_ms - user.first_ms) / DAY_MS if user.last_ms is not None and user.first_ms is not None else 0
         return np.array([np.log1p(len(user.items_S)), np.log1p(away_days), span, liking], np.float32)

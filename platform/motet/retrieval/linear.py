@@ -14,8 +14,6 @@ from motet.errors import RetrievalError
 from motet.retrieval.sources import Answer, DenseAnswer
 from motet.retrieval.state import UserState
 
-DAY_MS = 86_400_000
-
 
 def liking_weight(liking_S: np.ndarray, disliked: float) -> np.ndarray:
     """Return what an event counts: 1 if liked or unknown, `disliked` if not liked; float32."""

@@ -1,8 +1,7 @@
 """Fusion by gradient-boosted trees: LambdaMART (Burges 2010) over the candidates of users at past moments.
 
 A group is one user at one moment; its relevant rows are what the user then took. The trees' sum orders the
-candidates; times a factor that is fitted on the latest moments, which the first fit did not see, it is the logit of a
-softmax over them. Then the trees are fitted again with these moments included.
+candidates; times a factor that is fitted on groups that the trees did not see, it is the logit of a softmax over them.
 """
 
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ from motet.errors import RetrievalError
 from motet.retrieval.fusion import log_softmax
 from motet.settings import TreeSettings
 from motet.storage import read_json, write_atomic, write_json
-
-_BEST_OF = 10
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Trees:
         return cls(lightgbm.Booster(model_str=(folder / "trees.txt").read_text()), about["names"], about["factor"])
 
 
-def fit(groups: Sequence[Group], names: Sequence[str], settings: TreeSettings, seed: int) -> lightgbm.Booster:
+def fit(groups: Sequence[Group], settings: TreeSettings, seed: int) -> lightgbm.Booster:
     """Return trees that order each group's taken rows first.
 
     Raises:
@@ -114,16 +111,3 @@ def fit_factor(raws: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> float:
         return float(np.mean([-log_softmax(factor * raw)[taken].mean() for raw, taken in used]))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 3.0), method="bounded").x))
-
-
-def mean_ndcg(raws: Sequence[np.ndarray], groups: Sequence[Group]) -> float:
-    """Return NDCG@10 over groups, missed targets counted in the ideal; 0 without groups."""
-    discounts = 1 / np.log2(np.arange(2, _BEST_OF + 2))
-    each = []
-    for raw, group in zip(raws, groups, strict=True):
-        wanted = len(group.rows) + group.missed
-        if wanted:
-            top = np.argsort(-raw, kind="stable")[:_BEST_OF]
-            hits = np.isin(top, group.rows)
-            each.append(float((hits * discounts[: len(top)]).sum() / discounts[:wanted].sum()))
-    return float(np.mean(each)) if each else 0.0

@@ -2,7 +2,7 @@
 
 An item's events are counted in bins of equal length, all and liked ones apart, so that popularity, trend and age can be
 told for the moment at which somebody asks, whether it is now or, in training, in the past. Nothing of the bin that
-holds the moment, or of a later one, is read.
+holds the moment, or of a later one, is read; from the latest event on, everything is.
 
     popularity    log of 1 + counts that halve every 1, 3, 7, 30 and 90 days
     liked         the same of liked events
@@ -20,14 +20,16 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
+from motet.data.histories import DAY_MS
 from motet.data.parquet import read_parquet, write_parquet
 from motet.storage import read_json, write_json
 
 BINS = 512
 HALF_LIVES = (1.0, 3.0, 7.0, 30.0, 90.0)
-DAY_MS = 86_400_000
 _PRIOR_EVENTS = 5.0
 _NEVER_DAYS = 3650.0
+_KEPT_ITEMS = 1_000_000
+"""Rows of answers that are kept, over all moments."""
 
 
 def bin_length(first_ms: int, last_ms: int) -> int:
@@ -42,13 +44,13 @@ def count_bins(
 
     Args:
         items_N: places of events.
-        moments_N: their milliseconds, none before `first_ms`.
+        moments_N: their milliseconds; what is before `first_ms`, the first of a sample, counts in bin 0.
         liked_N: 1 liked, 0 not, NaN unknown (counts as not liked).
         items: size of the catalogue.
         first_ms: start of bin 0.
         length_ms: length of a bin.
     """
-    bins_N = (moments_N - first_ms) // length_ms
+    bins_N = np.maximum((moments_N - first_ms) // length_ms, 0)
     shape = (items, int(bins_N.max(initial=0)) + 1)
     places = (items_N.astype(np.int64), bins_N.astype(np.int64))
     events = sp.coo_matrix((np.ones(len(items_N)), places), shape=shape).tocsr()
@@ -91,8 +93,8 @@ class Trends:
             sp.coo_matrix((table.column(name).to_numpy(), (rows, bins)), shape=shape).tocsc()
             for name in ("events", "liked")
         )
-        self.at_bin = lru_cache(maxsize=64)(self._at_bin)
-        self.since_bin = lru_cache(maxsize=64)(self._since_bin)
+        kept = int(np.clip(_KEPT_ITEMS // max(items, 1), 2, 64))
+        self.at_bin, self.since_bin = (lru_cache(maxsize=kept)(work) for work in (self._at_bin, self._since_bin))
 
     def bin_of(self, moment_ms: int) -> int:
         """Return the bin of a moment; one past the last bin for any moment after it."""

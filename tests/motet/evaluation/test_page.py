@@ -18,6 +18,7 @@ _TITLES = {
     "ranking": "Ranking",
     "tasks": "Tasks",
     "training": "Training",
+    "fusion": "Fusion",
     "index": "Index",
     "stages": "Stages",
 }
@@ -82,6 +83,12 @@ def _report() -> dict[str, Any]:
                 "validation": {"ndcg@10": 0.2},
             },
         ],
+        "fusion": {
+            "ndcg": 0.3,
+            "without": {"vectors": 0.25, "profile": 0.31},
+            "chosen": ["vectors"],
+            "importance": {"vectors rank": 0.75, "trend": 0.25},
+        },
         "index": {"kind": "flat", "recall@100": 1.0, "floor": 0.95},
         "stages": {"prepare": 3.25, "train": 40.0},
     }
@@ -165,6 +172,14 @@ def test_counts_and_ledger(page: _Page) -> None:
     assert page.starting_with("interactions", 6) == row
 
 
+def test_what_each_source_adds(page: _Page) -> None:
+    # 0.3 with all sources; 0.25 without the vectors, 0.31 without the profile
+    assert page.starting_with("vectors", 2) == ["vectors", "0.0500"]
+    assert page.starting_with("profile", 2) == ["profile", "-0.0100"]
+    assert page.starting_with("vectors rank", 2) == ["vectors rank", "0.7500"]
+    assert "NDCG@10 on validation, cross-fitted: 0.3000." in page.all_of("p")
+
+
 def test_rows_that_the_ledger_lost_stand_out(page: _Page) -> None:
     # 10 read, 6 kept, 1 quarantined: 3 are gone
     assert page.starting_with("users", 6)[-1] == "twice: 1, 3 rows unaccounted for"
@@ -179,8 +194,8 @@ def test_ranking_table_puts_ours_first_and_marks_the_best(page: _Page) -> None:
     ours, knn = page.starting_with("motet", 8), page.starting_with("item_knn", 8)
     assert (ours[1], ours[5]) == (f"0.2170 {_STAR} [0.1970, 0.2370]", "0.3100")
     assert (knn[1], knn[5]) == ("0.1230 [0.1030, 0.1430]", f"0.4200 {_STAR}")
-    # ours: name and 7 figures in the ranking, 2 cells of the sum of stages; best: 4 + 1 + 2 ties of 3
-    assert len(page.looking("ours")) == 8 + 2
+    # ours: name and 7 figures in the ranking, 2 cells of the sum of stages, the used source; best: 4 + 1 + 2 ties of 3
+    assert len(page.looking("ours")) == 8 + 2 + 1
     assert len(page.looking("best")) == 4 + 1 + 2 * 3
 
 

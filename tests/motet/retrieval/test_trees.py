@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from motet.errors import RetrievalError
+from motet.evaluation.selection import mean_ndcg
 from motet.retrieval.fusion import log_softmax
-from motet.retrieval.trees import Group, Trees, fit, fit_factor, mean_ndcg
+from motet.retrieval.trees import Group, Trees, fit, fit_factor
 from motet.settings import TreeSettings
 
 SETTINGS = TreeSettings(rounds=30, rows_per_leaf=5, threads=1)
@@ -23,7 +24,7 @@ def _groups(count: int = 40, seed: int = 0) -> list[Group]:
 
 @pytest.fixture(scope="module")
 def trees() -> Trees:
-    return Trees(fit(_groups(), NAMES, SETTINGS, 1), NAMES, 2.0)
+    return Trees(fit(_groups(), SETTINGS, 1), NAMES, 2.0)
 
 
 def test_an_obvious_ranking_is_learnt(trees: Trees) -> None:
@@ -50,7 +51,7 @@ def test_read_again_they_give_equal_scores(trees: Trees, tmp_path: Path) -> None
 
 
 def test_a_seed_fixes_the_fit(trees: Trees) -> None:
-    again = fit(_groups(), NAMES, SETTINGS, 1)
+    again = fit(_groups(), SETTINGS, 1)
     features = _groups(1, 5)[0].features_CF
     np.testing.assert_array_equal(again.predict(features), trees.booster.predict(features))
 
@@ -58,20 +59,7 @@ def test_a_seed_fixes_the_fit(trees: Trees) -> None:
 @pytest.mark.parametrize("groups", [[], [Group(np.zeros((3, 2), np.float32), np.zeros(0, np.int64), 1)]])
 def test_without_any_taken_candidate_the_fit_is_refused(groups: list[Group]) -> None:
     with pytest.raises(RetrievalError, match=r"no past event is among its candidates; raise retrieval\.candidates"):
-        fit(groups, NAMES, SETTINGS, 1)
-
-
-def test_ndcg_by_hand() -> None:
-    group = Group(np.zeros((3, 1), np.float32), np.array([0, 2]))
-    raw = np.array([3.0, 2.0, 1.0])  # places 1 and 3
-    ideal = 1 + 1 / np.log2(3)
-    assert mean_ndcg([raw], [group]) == pytest.approx((1 + 0.5) / ideal)
-    # A target that no source listed counts in the ideal; a group without targets counts nothing.
-    missed = Group(group.features_CF, group.rows, missed=1)
-    assert mean_ndcg([raw], [missed]) == pytest.approx(1.5 / (ideal + 0.5))
-    nothing = Group(group.features_CF, np.zeros(0, np.int64))
-    assert mean_ndcg([raw, raw], [group, nothing]) == mean_ndcg([raw], [group])
-    assert mean_ndcg([], []) == 0.0
+        fit(groups, SETTINGS, 1)
 
 
 def test_the_factor_is_that_of_least_cross_entropy() -> None:

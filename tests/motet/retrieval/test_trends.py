@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motet.retrieval.trends import BINS, DAY_MS, Trends, bin_length, count_bins
+from motet.data.histories import DAY_MS
+from motet.retrieval.trends import BINS, Trends, bin_length, count_bins
 
 # Item 0: days 0 and 8 (liked both); item 1: day 9, disliked; item 2: never. Bins of a day.
 ITEMS_N = np.array([0, 0, 1])
@@ -34,6 +35,11 @@ def test_events_of_an_item_and_bin_are_one_row_and_unknown_liking_counts_as_not_
         {"item": 0, "bin": 1, "events": 1.0, "liked": 0.0},
         {"item": 1, "bin": 0, "events": 2.0, "liked": 1.0},
     ]
+
+
+def test_what_is_older_than_the_first_of_a_sample_counts_in_the_first_bin() -> None:
+    table = count_bins(np.array([0, 0]), np.array([3, 25]), np.array([1, 1]), 1, first_ms=20, length_ms=10)
+    assert table.to_pylist() == [{"item": 0, "bin": 0, "events": 2.0, "liked": 2.0}]
 
 
 def test_decayed_counts_by_hand() -> None:

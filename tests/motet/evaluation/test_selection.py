@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from motet.retrieval.selection import Selector, _listed
+from motet.evaluation.selection import Selector, _listed, mean_ndcg
 from motet.retrieval.trees import Group
 from motet.settings import TreeSettings
 
@@ -73,3 +73,16 @@ def test_what_none_of_the_sources_listed_is_missed() -> None:
     assert (kept.rows.tolist(), kept.missed) == ([1], 2)
     both = _listed(group, [0, 1])
     assert (len(both.features_CF), both.rows.tolist(), both.missed) == (3, [1, 2], 1)
+
+
+def test_ndcg_by_hand() -> None:
+    group = Group(np.zeros((3, 1), np.float32), np.array([0, 2]))
+    raw = np.array([3.0, 2.0, 1.0])  # places 1 and 3
+    ideal = 1 + 1 / np.log2(3)
+    assert mean_ndcg([raw], [group]) == pytest.approx((1 + 0.5) / ideal)
+    # A target that no source listed counts in the ideal; a group without targets counts nothing.
+    missed = Group(group.features_CF, group.rows, missed=1)
+    assert mean_ndcg([raw], [missed]) == pytest.approx(1.5 / (ideal + 0.5))
+    nothing = Group(group.features_CF, np.zeros(0, np.int64))
+    assert mean_ndcg([raw, raw], [group, nothing]) == mean_ndcg([raw], [group])
+    assert mean_ndcg([], []) == 0.0

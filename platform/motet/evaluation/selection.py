@@ -7,13 +7,14 @@ These trees are half as many and learn twice as fast as the fusion's own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import lightgbm
 import numpy as np
 
-from motet.retrieval.trees import Group, Trees, fit, fit_factor, mean_ndcg
+from motet.evaluation.ranking_metrics import rank_metrics
+from motet.retrieval.trees import Group, Trees, fit, fit_factor
 from motet.settings import TreeSettings
 
 FOLDS = 2
+K = 10
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,16 @@ class Selector:
         faster = {"rounds": max(1, settings.rounds // 2), "learning_rate": min(1.0, 2 * settings.learning_rate)}
         self.quick = settings.model_copy(update=faster)
 
+    def _kept(self, sources: Sequence[str]) -> list[int]:
+        """Return the columns of some sources, and all that are of none."""
+        gone = {name for source in self.sources if source not in sources for name in (source, f"{source} rank")}
+        return [place for place, name in enumerate(self.names) if name not in gone]
+
     def _restricted(self, groups: Sequence[Group], sources: Sequence[str]) -> list[Group]:
         """Return groups with the columns of some sources, and the candidates that these listed."""
         if list(sources) == self.sources:
             return list(groups)
-        gone = {name for source in self.sources if source not in sources for name in (source, f"{source} rank")}
-        kept = [place for place, name in enumerate(self.names) if name not in gone]
-        ranks = [self.names.index(f"{source} rank") for source in sources]
+        kept, ranks = self._kept(sources), [self.names.index(f"{source} rank") for source in sources]
         return [_listed(group, ranks).columns(kept) for group in groups]
 
     def cross_fit(self, sources: Sequence[str]) -> CrossFit:
@@ -60,7 +64,7 @@ class Selector:
         raws: list[np.ndarray] = [np.zeros(0)] * len(held)
         for fold in range(FOLDS):
             known = [group for place, group in enumerate(held) if place % FOLDS != fold]
-            booster = fit(past + known, self.names, self.quick, self.seed)
+            booster = fit(past + known, self.quick, self.seed)
             for place in range(fold, len(held), FOLDS):
                 features_CF = held[place].features_CF
                 raws[place] = np.asarray(booster.predict(features_CF)) if len(features_CF) else np.zeros(0)
@@ -85,17 +89,20 @@ class Selector:
                 kept = fewer
         return kept
 
-    def fit(self, sources: Sequence[str]) -> tuple[lightgbm.Booster, list[str]]:
-        """Return trees over some sources, fitted on everything, and their features."""
-        gone = {name for source in self.sources if source not in sources for name in (source, f"{source} rank")}
-        groups = self._restricted([*self.past, *self.validation], sources)
-        names = [name for name in self.names if name not in gone]
-        return fit(groups, names, self.settings, self.seed), names
-
     def trees(self, sources: Sequence[str], factor: float) -> Trees:
-        """Return the fitted fusion."""
-        booster, names = self.fit(sources)
-        return Trees(booster, names, factor)
+        """Return trees over some sources, fitted on everything."""
+        booster = fit(self._restricted([*self.past, *self.validation], sources), self.settings, self.seed)
+        return Trees(booster, [self.names[place] for place in self._kept(sources)], factor)
+
+
+def mean_ndcg(raws: Sequence[np.ndarray], groups: Sequence[Group]) -> float:
+    """Return NDCG@10 over the groups that have a target, those that no source listed included; 0 without groups."""
+    each = []
+    for raw, group in zip(raws, groups, strict=True):
+        targets = {*group.rows.tolist(), *range(len(raw), len(raw) + group.missed)}
+        if targets:
+            each.append(rank_metrics(np.argsort(-raw, kind="stable")[:K], targets, K)["ndcg"])
+    return float(np.mean(each)) if each else 0.0
 
 
 def _listed(group: Group, ranks: Sequence[int]) -> Group:
