@@ -35,7 +35,12 @@ def run(folder, encoder, split, until="release", **sections):
     return run_pipeline(Run(load_recipe(write_recipe(folder / f"{name}.yaml", content | sections))), until)
 
 
-@pytest.mark.parametrize("split", [{"kind": "time", "validation": 0.15, "test": 0.15}, {"kind": "leave_one_out"}])
+BY_TIME = {"kind": "time", "validation": 0.15, "test": 0.15}
+SLOW = pytest.mark.slow
+
+
+@SLOW
+@pytest.mark.parametrize("split", [BY_TIME, {"kind": "leave_one_out"}])
 def test_the_sources_that_help_are_chosen_of_all(folder, encoder_folder, split):
     results = run(
         folder, encoder_folder, split, retrieval={"sources": "auto", "als_factors": 4, "popularity_of_liked": True}
@@ -55,7 +60,7 @@ def test_the_sources_that_help_are_chosen_of_all(folder, encoder_folder, split):
     assert not (draft / "moments").exists()
 
 
-MIXED = [{"kind": "column", "column": "part_of"}, {"kind": "random", "test": 0.1}]
+MIXED = [{"kind": "column", "column": "part_of"}, pytest.param({"kind": "random", "test": 0.1}, marks=SLOW)]
 BEFORE = {
     "evaluate": {"history": "before"},
     "retrieval": {"similarity": "bm25", "sources": ["item_knn", "ease", "popularity"]},
@@ -84,8 +89,7 @@ def test_parts_mixed_in_time_know_what_came_before_each_event(folder, encoder_fo
 
 
 def test_a_rolling_evaluation_and_a_logit(folder, encoder_folder):
-    split = {"kind": "time", "validation": 0.15, "test": 0.15}
-    results = run(folder, encoder_folder, split, evaluate={"history": "rolling", "least_history": 3},
+    results = run(folder, encoder_folder, BY_TIME, evaluate={"history": "rolling", "least_history": 3},
                   retrieval={"fusion": "logit"})  # fmt: skip
     names = {path.name for path in results["release"].folder.iterdir()}
     assert "fusion.json" in names

@@ -44,6 +44,7 @@ def test_the_local_run_keeps_the_best_epoch(shop):
     assert card.scales["rating"].high == 5.0
 
 
+@pytest.mark.slow
 def test_two_workers_see_every_row_once_and_learn(tmp_path, minilm, shop):
     """720 train events are targets, whoever trains; the loss is that of all workers together."""
     _, results, _ = shop
@@ -99,6 +100,7 @@ def test_a_request_for_more_than_there_is_is_refused_at_once(tmp_path, minilm):
     assert time.monotonic() - start < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["model.experts=ple", "model.experts=shared_bottom", "model.balance=uncertainty"])
 def test_options_of_the_model_train(tmp_path, minilm, change):
     result = run_train(write_shop(tmp_path, minilm), change, "train.epochs=2", "train.negatives=10")

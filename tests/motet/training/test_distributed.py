@@ -65,10 +65,11 @@ def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int, n
         (9, "static", 2, 0),
         (9, "famo", 2, 0),
         (9, "gradnorm", 2, 0),
-        (12, "pcgrad", 4, 0),
+        pytest.param(12, "pcgrad", 4, 0, marks=pytest.mark.slow),
+        (9, "pcgrad", 2, 0),
         (9, "cagrad", 2, 0),
         (9, "static", 2, 5),
-        (12, "static", 4, 5),
+        pytest.param(12, "static", 4, 5, marks=pytest.mark.slow),
     ],
 )
 def test_workers_reach_the_parameters_of_one(
