@@ -1,38 +1,47 @@
-"""evaluate: the three steps of serving over all held-out users (Ray Data), beside each source alone; the report."""
+"""evaluate: the three steps of serving over all held-out users (Ray Data), beside each source alone; the report.
+
+    python jobs/evaluate.py RECIPE [--protocol time|leave-one-out|ratings] [--set a.b=c ...]
+
+runs what is missing up to this stage, under a named protocol whatever the recipe's own split is, and prints the table.
+Nothing is released.
+"""
 
 import json
-from collections.abc import Iterable
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-import pyarrow as pa
-import ray
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (str(ROOT / "platform"), str(ROOT)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
-from jobs.asking import asked_at, held_out_rows, held_out_users, load_recommender
-from jobs.stages import Result, Run, code_version, run_stage
-from jobs.train import read_metrics
-from motet.data.parquet import read_parquet
-from motet.data.split import TEST
-from motet.errors import EvaluationError
-from motet.evaluation.offline import OURS, protocol_in_words
-from motet.evaluation.ranking_metrics import (
-    METRICS,
-    bootstrap_interval,
-    coverage,
-    diversity,
-    novelty,
-    paired_bootstrap,
-)
-from motet.evaluation.report import write_report
-from motet.recipe import Recipe
-from motet.storage import read_json
-from motet.task import Score
+import pyarrow as pa  # noqa: E402
+import ray  # noqa: E402
+import typer  # noqa: E402
 
-CODE = ("platform/motet/evaluation", "platform/motet/kinds", "platform/motet/recommend", "jobs/evaluate.py")
-_LISTS_FOR_DIVERSITY = 2_000
+from jobs.asking import asked_at, held_out_rows, held_out_users, load_recommender  # noqa: E402
+from jobs.stages import Result, Run, claim_workspace, code_version, run_stage  # noqa: E402
+from jobs.train import read_metrics  # noqa: E402
+from motet.data.parquet import read_parquet  # noqa: E402
+from motet.data.split import TEST  # noqa: E402
+from motet.errors import user_mistake  # noqa: E402
+from motet.evaluation.offline import OURS, protocol_in_words  # noqa: E402
+from motet.evaluation.per_user import write_rows  # noqa: E402
+from motet.evaluation.protocols import NAMED, protocol_overrides  # noqa: E402
+from motet.evaluation.report import HTML_NAME, JSON_NAME, write_report  # noqa: E402
+from motet.evaluation.sections import sections  # noqa: E402
+from motet.evaluation.table import print_report  # noqa: E402
+from motet.inputs import check_inputs  # noqa: E402
+from motet.recipe_file import LoadedRecipe, load_recipe  # noqa: E402
+from motet.storage import read_json  # noqa: E402
+
+CODE = (
+    "platform/motet/evaluation", "platform/motet/kinds", "platform/motet/recommend", "platform/motet/model/gates.py",
+    "jobs/evaluate.py",
+)  # fmt: skip
 
 
 def evaluate(run: Run, prepared: Result, trained: Result, draft: Result) -> Result:
@@ -51,7 +60,9 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
     users = held_out_users(prepared.folder / "histories", TEST, recipe.evaluate.max_users, recipe.seed)
     rows = _score(draft.folder, users, asked_at(prepared.folder, TEST))
     items = read_parquet(draft.folder / "items.parquet")
-    parts = _parts(rows, items, recipe)
+    parts = sections(rows, items, recipe)
+    for name, calibrator in read_json(draft.folder / "calibrators.json").items():
+        parts["tasks"][name] |= {"calibrator": calibrator["kind"], "tried": dict(calibrator.get("tried", []))}
     report = {
         "recipe": recipe.name,
         "protocol": protocol_in_words(recipe),
@@ -75,32 +86,12 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
     if (draft.folder / "fusion_report.json").is_file():
         report["fusion"] = read_json(draft.folder / "fusion_report.json")
     write_report(folder, report)
+    write_rows(folder, rows, recipe)
     ours = report["ranking"]["systems"]
     shown = ", ".join(f"{name} {ours[name]['ndcg']['mean']:.4f}" for name in ours)
     users_ranked = parts["ranking"]["users"]
     line = f"{users_ranked:,} users, NDCG@{recipe.evaluate.k}: {shown}"
     return {"line": line, "users": users_ranked, "ndcg": ours[OURS]["ndcg"]["mean"]}
-
-
-def _parts(rows: list[dict[str, Any]], items: pa.Table, recipe: Recipe) -> dict[str, Any]:
-    """Return the report's rankings and tasks; under a time split those without a history stand apart."""
-    ranked = [row for row in rows if row["metrics"]]
-    apart = recipe.data.split.kind == "time"
-    warm, new = ([row for row in ranked if row["warm"] is kind] for kind in (True, False))
-    if not (warm if apart else ranked):
-        raise EvaluationError(
-            "evaluate: no user of the test part has a history and a target that is new to them; "
-            "enlarge data.split.test or change evaluate.target"
-        )
-    parts = {"ranking": _ranking(warm if apart else ranked, items, recipe)}
-    if apart and new:
-        parts["ranking_new_users"] = _ranking(new, items, recipe)
-    parts["tasks"] = {score.name: _task(score, rows) for score in recipe.scores}
-    if apart:
-        with_history = [row for row in rows if row["warm"]]
-        for score in recipe.scores:
-            parts["tasks"][f"{score.name}, users with a history"] = _task(score, with_history)
-    return parts
 
 
 def _score(draft: Path, users: ray.data.Dataset, asked_ms: int | None) -> list[dict[str, Any]]:
@@ -123,45 +114,42 @@ def _score_chunk(batch: pa.Table, draft: str, asked_ms: int | None) -> pa.Table:
     return pa.table({"row": [json.dumps(row) for row in rows]})
 
 
-def _ranking(rows: list[dict[str, Any]], items: pa.Table, recipe: Recipe) -> dict[str, Any]:
-    counts_I = items.column("count").to_numpy()
-    attributes = _attributes(items)
-    systems, ndcg = {}, {}
-    for name in rows[0]["lists"]:
-        lists = [row["lists"][name] for row in rows]
-        values = {metric: np.array([row["metrics"][name][metric] for row in rows]) for metric in METRICS}
-        ndcg[name] = values["ndcg"]
-        few = lists[:_LISTS_FOR_DIVERSITY]
-        systems[name] = {metric: _interval(values[metric], recipe.seed) for metric in METRICS} | {
-            "coverage": coverage(lists, items.num_rows),
-            "diversity": _mean(diversity(one, attributes) for one in few),
-            "novelty": _mean(novelty(one, counts_I) for one in few),
-        }
-    names = [name for name in systems if name != OURS]
-    pairs = {name: paired_bootstrap(ndcg[OURS], ndcg[name], recipe.seed) for name in names}
-    differences = {name: dict(zip(("mean", "low", "high"), pair, strict=True)) for name, pair in pairs.items()}
-    return {"k": recipe.evaluate.k, "users": len(rows), "systems": systems, "differences": differences}
+def load_under(recipe: str, protocol: str | None, overrides: list[str]) -> LoadedRecipe:
+    """Load a recipe, under a named protocol if one is given; it comes after the overrides, whose shares it keeps."""
+    loaded = load_recipe(recipe, overrides)
+    if protocol is None:
+        return loaded
+    return load_recipe(recipe, [*overrides, *protocol_overrides(protocol, loaded.recipe.data.split)])
 
 
-def _attributes(items: pa.Table) -> list[frozenset[str]]:
-    columns = [name for name in items.column_names if name.startswith("attr:")]
-    rows = [items.column(name).to_pylist() for name in columns]
-    return [frozenset(value for column in rows for value in column[row] or []) for row in range(items.num_rows)]
+def main(
+    recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
+    protocol: Annotated[
+        str | None, typer.Option(help=f"{', '.join(NAMED)}; the recipe's own split if not given.")
+    ] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")] = None,
+) -> None:
+    """Evaluate a recipe under a protocol."""
+    from jobs.pipeline import run_pipeline
+
+    try:
+        run = Run(load_under(recipe, protocol, overrides or []))
+        check_inputs(run.loaded)
+        claim_workspace(run)
+        report = run_pipeline(run, "evaluate")["evaluate"].folder
+    except Exception as error:
+        mistake = user_mistake(error)
+        if mistake is None:
+            raise
+        for line in str(mistake).splitlines():
+            typer.echo(f"{type(mistake).__name__}: {line}", err=True)
+        sys.exit(2)
+    print_report(read_json(report / JSON_NAME))
+    typer.echo(f"report: {report / HTML_NAME}")
 
 
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+command.command()(main)
 
-
-def _interval(values_U: np.ndarray, seed: int) -> dict[str, float]:
-    low, high = bootstrap_interval(values_U, seed)
-    return {"mean": float(values_U.mean()), "low": low, "high": high}
-
-
-def _task(score: Score, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the report of one score; slates of different users are different slates."""
-    users = [np.array(row["tasks"][score.name], np.float64).reshape(-1, 3) for row in rows]
-    found_N3 = np.concatenate([np.zeros((0, 3)), *users])
-    owner_N = np.repeat(np.arange(len(users)), [len(one) for one in users])
-    slates_N = np.where(found_N3[:, 2] < 0, -1, owner_N * 2**32 + found_N3[:, 2])
-    return {"kind": score.task.kind, **score.task.rules.report(found_N3[:, 0], found_N3[:, 1], slates_N)}
+if __name__ == "__main__":
+    command()

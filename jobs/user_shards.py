@@ -66,7 +66,8 @@ class FinishUsers:
         name = f"shard-{shard:05d}.parquet"
         write_parquet(folder / "interactions" / name, labelled.drop_columns(["_file", "_row", "_problem", "_raw"]))
         labelled = labelled.filter(pc.less(labelled.column("part"), UNUSED))
-        histories = build_histories(labelled, places(labelled.column("item"), catalogue.ids))
+        place = places(labelled.column("item"), catalogue.ids)
+        histories = build_histories(labelled, place, recipe.data.interactions.propensity)
         write_parquet(folder / "histories" / name, histories)
         users = self._users(shard, histories, catalogue)
         write_parquet(folder / "users" / name, users)

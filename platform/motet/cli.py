@@ -1,6 +1,7 @@
 """`motet`: look at recipes, releases and recommendations from the command line.
 
-motet recipe show|validate|schema      motet release list|verify|publish|rollback      motet recommend
+motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback
+motet recommend                        motet doctor
 """
 
 import json
@@ -149,6 +150,26 @@ def verify(
 
 
 @release_commands.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A release.")],
+    second: Annotated[str | None, typer.Argument(help="Another one; the current one by default.")] = None,
+    workspace: Workspace = _HERE,
+) -> None:
+    """Say which of two releases did better for the same test users, or that the difference is within noise."""
+    from motet.evaluation.comparison import compare as differences_of
+    from motet.evaluation.comparison import conclusion
+    from motet.evaluation.table import difference_table
+    from motet.release.publish import Releases
+
+    with one_line_errors():
+        releases = Releases(workspace)
+        one, other = (releases.verified(name or releases.current_id()) for name in (first, second))
+        found = differences_of(one / "report", other / "report")
+        Console(width=max(100, Console().width)).print(difference_table(found, one.name, other.name))
+        typer.echo(conclusion(found, one.name, other.name))
+
+
+@release_commands.command()
 def publish(
     draft: Annotated[Path, typer.Argument(help="A folder of drafts/, from the index stage.")],
     report: Annotated[Path, typer.Argument(help="A folder of reports/, from the evaluate stage.")],
@@ -195,6 +216,30 @@ def recommend(
         state, items = Recommender(Releases(workspace).current()).recommend(query)
         shown = [{**vars(item), "reason": vars(item.reason)} for item in items]
         typer.echo(yaml.safe_dump({"user": state.level, "items": shown}, sort_keys=False, allow_unicode=True).rstrip())
+
+
+@main.command()
+def doctor(
+    run: Annotated[str, typer.Argument(help="A recipe's YAML file, a run's folder, or the beginning of a run's id.")],
+    overrides: Overrides = None,
+    workspace: Workspace = _HERE,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="How many seeds each network is trained with.")] = 1,
+) -> None:
+    """Say for each task whether training together helps it, why, and what to change."""
+    import subprocess
+
+    with one_line_errors():
+        options = [part for one in overrides or [] for part in ("--set", one)]
+        options += ["--workspace", str(workspace), "--seeds", str(seeds)]
+        sys.exit(subprocess.run([sys.executable, str(_job("doctor")), run, *options], check=False).returncode)
+
+
+def _job(name: str) -> Path:
+    """Return the file of a job; jobs stand beside `platform` in a checkout."""
+    path = Path(__file__).resolve().parents[2] / "jobs" / f"{name}.py"
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; run this from an editable install of the repository (make install)")
+    return path
 
 
 if __name__ == "__main__":

@@ -59,12 +59,18 @@ class Interactions(Table):
     """Allowed range by value column."""
     repeats: Literal["last", "keep"] = "last"
     """Several events of one user with one item: keep the last only, or all."""
+    propensity: str | None = None
+    """Column of the probability with which whoever logged the event had chosen to show its item, above 0 and at most 1,
+    null if unknown; the evaluation then estimates what the release's own choice is worth. The log should hold every
+    event that was shown, liked or not."""
 
     @model_validator(mode="after")
     def _columns_differ(self) -> "Interactions":
         if len({self.user, self.item, self.timestamp}) < 3:
             names = f"{self.user!r}, {self.item!r}, {self.timestamp!r}"
             raise ValueError(f"user, item and timestamp are {names}; give three different columns")
+        if self.propensity in (self.user, self.item, self.timestamp):
+            raise ValueError(f"propensity is {self.propensity!r}, which is another column's; give its own column")
         return self
 
 

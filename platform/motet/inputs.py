@@ -22,6 +22,8 @@ def check_inputs(loaded: LoadedRecipe) -> None:
         ("data", "interactions", key): getattr(log, key) for key in ("user", "item", "timestamp")
     }
     wanted |= {("data", "interactions", "ranges", name): name for name in log.ranges}
+    if log.propensity is not None:
+        wanted["data", "interactions", "propensity"] = log.propensity
     if data.split.column is not None:
         wanted["data", "split", "column"] = data.split.column
     for number, task in enumerate(loaded.recipe.tasks):

@@ -135,6 +135,9 @@ class Recipe(Section):
             yield ("train", "select_by"), f"{chosen!r} is not a metric of a task{near(chosen, valid)}"
         if surface is not None and surface not in self.surfaces:
             yield ("evaluate", "surface"), f"{surface!r} is not a surface{near(surface, list(self.surfaces))}"
+        if self.train.held_back > (most := self.retrieval.moments if self.retrieval.fusion == "trees" else 0):
+            what = f"{self.train.held_back} is more than the {most} moments of retrieval.moments that trees learn from"
+            yield ("train", "held_back"), f"{what}; set it to {most}"
         binary = [task.name for task in self.tasks if task.kind == "binary"]
         if target is not None and target not in binary:
             yield ("evaluate", "target"), f"{target!r} is not a binary task{near(target, binary)}"
@@ -156,6 +159,10 @@ class Recipe(Section):
         if self.data.split.column in OWN_COLUMNS:
             what = f"column {self.data.split.column!r} has a name that is used for prepared data; rename the column"
             yield ("data", "split", "column"), what
+        propensity = self.data.interactions.propensity
+        if propensity in (*OWN_COLUMNS, *DERIVED_COLUMNS, *texts):
+            reason = "is a text in a label" if propensity in texts else "has a name that is used for prepared data"
+            yield ("data", "interactions", "propensity"), f"column {propensity!r} {reason}; rename the column"
         numbers = [name for name, kind in self.label_columns.items() if kind == "number"]
         for name in self.data.interactions.ranges:
             if name not in numbers:
@@ -200,7 +207,7 @@ class Recipe(Section):
 
     @property
     def label_columns(self) -> dict[str, str]:
-        """{interaction column: number or category}: what labels, sample weights, slates and the split read."""
+        """{interaction column: number or category}: what labels, weights, slates, split and propensities read."""
         kinds: dict[str, str] = {}
         for task in self.scored_tasks:
             for expression in task.expressions.values():
@@ -209,6 +216,8 @@ class Recipe(Section):
         for read in (*(task.slate for task in self.scored_tasks), self.data.split.column):
             if read is not None:
                 kinds.setdefault(read, "category")
+        if self.data.interactions.propensity is not None:
+            kinds[self.data.interactions.propensity] = "number"
         return {name: kind for name, kind in sorted(kinds.items()) if name not in DERIVED_COLUMNS}
 
     def resolved(self) -> dict[str, Any]:

@@ -111,10 +111,23 @@ class TrainSettings(Section):
     """Uniform negatives per step besides the batch's own items; 0 uses the whole catalogue."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing of the retrieval loss."""
+    refit: bool = False
+    """Train once more on train and validation, for as many epochs as were best: that network is tested and released."""
+    held_back: int = Field(default=0, ge=0)
+    """Past moments (`retrieval.moments`) whose events the first network leaves out, so that the fusion learns from its
+    scores there as well; needs `refit`."""
     rows_in_memory: int = Field(default=200_000, ge=0)
     """Windows that a worker keeps after the first epoch; more than that are streamed in every epoch."""
     max_failures: int = Field(default=3, ge=0)
     """Worker failures that are survived from the last checkpoint."""
+
+    @model_validator(mode="after")
+    def _held_back_comes_back(self) -> "TrainSettings":
+        if self.held_back and not self.refit:
+            raise ValueError(
+                f"held_back = {self.held_back} leaves the latest training events out; set refit: true to train on them"
+            )
+        return self
 
 
 class IndexSettings(Section):
@@ -221,8 +234,8 @@ class RetrievalSettings(Section):
 class RankingSettings(Section):
     """From task scores to an ordered list."""
 
-    calibration: Literal["none", "platt", "isotonic"] = "platt"
-    """Calibrator of binary tasks, fitted on validation."""
+    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
+    """Calibrator of binary tasks, fitted on validation; auto chooses on the later events of it."""
     diversity: float = Field(default=0.0, ge=0, le=1)
     """Strength of maximal marginal relevance; 0 orders by value alone."""
 

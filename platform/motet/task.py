@@ -141,6 +141,11 @@ class Score:
     among: str | None = None
     """The task whose events it holds among."""
 
+    @property
+    def is_binary_task(self) -> bool:
+        """Whether it is what a binary task says about all events."""
+        return self.task.kind == "binary" and self.among is None
+
     def labels(self, labels: dict[str, np.ndarray]) -> np.ndarray:
         """Return the labels of this score from those by task; outside of the events of `among` they are unknown."""
         own_N = labels[self.task.name]

@@ -8,8 +8,17 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from motet.cli import main
+from motet.data.parquet import read_parquet
+from motet.data.split import TEST
+from motet.evaluation.held_out import HeldOut, held_out
+from motet.evaluation.offline import evaluate_users
+from motet.evaluation.per_user import write_rows
+from motet.evaluation.report import write_report as write_evaluation
+from motet.evaluation.sections import sections
+from motet.recommend import Recommender
 from motet.release.publish import Releases
-from motet.storage import read_json, write_json
+from motet.storage import read_json, write_json, write_manifest
+from tests.builders import Tiny
 from tests.drafts import write_report
 
 
@@ -60,6 +69,59 @@ def test_verify_names_the_damaged_file(workspace: Path) -> None:
     line = _refused(_run("release", "verify", "--workspace", workspace))
     assert line.startswith("ReleaseError: release tiny-")
     assert "users.parquet has 0 bytes" in line
+
+
+def _measured(folder: Path, tiny: Tiny, users: list[HeldOut], draft: Path, k: int = 10) -> Path:
+    """A report of the draft over some users, with the rows behind it."""
+    rows = evaluate_users(Recommender(draft, threads=1), users)
+    items = read_parquet(draft / "items.parquet")
+    about = {"protocol": "Leave one out.", "recipe": "tiny", **sections(rows, items, tiny.recipe)}
+    write_evaluation(folder, about | {"ranking": about["ranking"] | {"k": k}})
+    write_rows(folder, rows, tiny.recipe)
+    write_manifest(folder, {"stage": "evaluate"})
+    return folder
+
+
+def test_compare_says_which_is_better_or_that_it_is_noise(
+    workspace: Path, draft: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    """The second release orders by nothing but its reversed surface, so the two differ in lists and not in tasks."""
+    other = Path(shutil.copytree(draft, tmp_path / "other"))
+    recipe = read_json(other / "recipe.json")
+    recipe["evaluate"]["surface"] = "ratings"
+    write_json(other / "recipe.json", recipe)
+    write_manifest(other, {"stage": "index"})
+    users = held_out(tiny.histories, TEST, "label:like")
+    releases = Releases(workspace)
+    settings = tiny.recipe.release.model_copy(update={"max_ndcg_drop": 1.0})
+    names = [
+        releases.publish(one, _measured(tmp_path / one.name, tiny, users, one), settings, {"recipe": "tiny"}).id
+        for one in (draft, other)
+    ]
+    shown = _run("release", "compare", *names, "--workspace", workspace)
+    assert shown.exit_code == 0, shown.output
+    reports = [read_json(releases.find(name) / "report" / "report.json") for name in names]
+    means = [f"{one['ranking']['systems']['motet']['ndcg']['mean']:.4f}" for one in reports]
+    row = next(line for line in shown.stdout.splitlines() if "ndcg" in line)
+    assert all(mean in row for mean in means)
+    assert means[0] != means[1]
+    last = shown.stdout.splitlines()[-1]
+    assert last.startswith(("within noise: NDCG", f"{names[0]} is better: NDCG", f"{names[1]} is better: NDCG"))
+    auc = next(line for line in shown.stdout.splitlines() if "like auc" in line)
+    assert "+0.0000" in auc
+    assert "within noise" in auc
+    assert _run("release", "compare", names[0], "--workspace", workspace).stdout == shown.stdout
+    fewer = _measured(tmp_path / "fewer", tiny, users[1:], draft)
+    third = releases.publish(draft, fewer, settings, {"recipe": "tiny"}).id
+    assert "asked about other events of 1 users, such as 'u00'" in _refused(
+        _run("release", "compare", names[0], third, "--workspace", workspace)
+    )
+
+
+def test_compare_refuses_a_release_from_before_rows_were_kept(workspace: Path) -> None:
+    name = Releases(workspace).current_id()
+    assert "has no rows.parquet" in _refused(_run("release", "compare", name, "--workspace", workspace))
+    assert "does not exist; releases" in _refused(_run("release", "compare", "tiny-none", "--workspace", workspace))
 
 
 @pytest.mark.parametrize("name", ["tiny-none", "../x", "."])

@@ -152,3 +152,9 @@ def test_an_empty_file_and_an_empty_folder(folder: Path) -> None:
     found = _problems(folder, f"data.items.path={folder}/none")
     assert found[0].endswith("log.csv is empty; a csv file starts with a line of column names")
     assert found[1].endswith("none holds no file; put parquet, csv or jsonl files there")
+
+
+def test_a_propensity_that_the_log_lacks_is_said(folder: Path) -> None:
+    (line,) = _problems(folder, "data.interactions.propensity=ratings")
+    assert line.startswith("--set data.interactions.propensity=ratings: data.interactions.propensity: log.csv has no")
+    assert "did you mean 'rating'?" in line

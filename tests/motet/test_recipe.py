@@ -111,6 +111,14 @@ def test_columns_of_weights_and_slates_are_read() -> None:
     }  # fmt: skip
 
 
+def test_a_propensity_is_a_number_that_is_read() -> None:
+    log = {"path": "i", "propensity": "shown", "ranges": {"shown": {"min": 0.01}}}
+    recipe = Recipe.model_validate(_with(data={**_BASE["data"], "interactions": log}))
+    assert recipe.label_columns["shown"] == "number"
+    with pytest.raises(ValidationError, match="propensity is 'item_id', which is another column's; give its own"):
+        Recipe.model_validate(_with(data={**_BASE["data"], "interactions": {"path": "i", "propensity": "item_id"}}))
+
+
 @pytest.mark.parametrize(
     ("sections", "path", "what"),
     [
@@ -155,6 +163,17 @@ def test_columns_of_weights_and_slates_are_read() -> None:
             {"tasks": [*_BASE["tasks"], {"name": "best", "kind": "ranking", "label": "n", "slate": "item"}]},
             "tasks.3.slate",
             "column 'item' has a name that is used",
+        ),
+        *(
+            (
+                {"data": {**_BASE["data"], "interactions": {"path": "i", "propensity": name}}},
+                "data.interactions.propensity",
+                f"column {name!r} {said}; rename the column",
+            )
+            for name, said in (
+                ("part", "has a name that is used for prepared data"),
+                ("action", "is a text in a label"),
+            )
         ),
         (
             {"data": {**_BASE["data"], "interactions": {"path": "i", "ranges": {"ratin": {"min": 1}}}}},

@@ -78,7 +78,15 @@ def check_interactions(
             checked.columns[name] = _numbers(checked, name, spec.ranges.get(name, ValueRange()))
         else:
             checked.columns[name] = _texts(checked, name, clean.max_text_chars)
+    if spec.propensity is not None:
+        _flag_propensities(checked, spec.propensity)
     return checked.table()
+
+
+def _flag_propensities(checked: Checked, name: str) -> None:
+    """Give a reason to the rows whose propensity, a number already, is no probability of what happened."""
+    checked.flag(pc.less_equal(checked.columns[name], 0.0), f"{name} is not above 0")
+    checked.flag(pc.greater(checked.columns[name], 1.0), f"{name} is above 1")
 
 
 def check_entities(table: pa.Table, spec: Entity, clean: Clean, text_required: bool) -> pa.Table:

@@ -1,7 +1,8 @@
 """One row per user: the events in order, with part, labels and the profile built from them.
 
 user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown);
-weight:<task> (float, 0 or more) and slate:<task> (number of the slate, -1 for none) of tasks that have them
+weight:<task> (float, 0 or more) and slate:<task> (number of the slate, -1 for none) of tasks that have them;
+propensities (float, null = unknown) if the log has them
 """
 
 from collections.abc import Sequence
@@ -100,17 +101,20 @@ def assign_parts(table: pa.Table, split: Split, boundaries: Boundaries | None, s
     return table.append_column("part", pa.array(parts_N, pa.int8()))
 
 
-def build_histories(table: pa.Table, item_place: pa.Array) -> pa.Table:
+def build_histories(table: pa.Table, item_place: pa.Array, propensity: str | None = None) -> pa.Table:
     """Return one row per user.
 
     Args:
         table: rows ordered by user and time with `part` and labels.
         item_place: each row's place in the catalogue, int32.
+        propensity: column of the probability with which the event's item was shown, if there is one.
     """
     lengths_U = user_lengths(table)
     offsets = np.append(0, np.cumsum(lengths_U)).astype(np.int32)
     columns = {"user": table.column("user").combine_chunks().take(pa.array(offsets[:-1]))}
     lists = {"items": item_place, "timestamps": table.column("timestamp"), "parts": table.column("part")}
+    if propensity is not None:
+        lists["propensities"] = table.column(propensity)
     own = ("label:", "weight:", "slate:")
     lists |= {name: table.column(name) for name in table.column_names if name.startswith(own)}
     for name, values in lists.items():

@@ -11,7 +11,7 @@ from motet.retrieval.state import UserState
 
 @dataclass(frozen=True)
 class Example:
-    """One user's candidates with their features, which of them came, and raw scores and labels of all that came."""
+    """One user's candidates with their features, which of them came; raw scores, labels, times of all that came."""
 
     scores_CS: np.ndarray
     ranks_CS: np.ndarray
@@ -20,6 +20,8 @@ class Example:
     missed: int
     raw_NT: np.ndarray
     labels_NT: np.ndarray
+    moments_N: np.ndarray
+    """When each came, in milliseconds."""
 
 
 def _excluded(state: UserState, repeats: bool) -> np.ndarray:
@@ -62,7 +64,11 @@ def gather_examples(
         raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
         labels = [score.labels(user.labels) for score in recipe.scores]
         labels_NT = np.stack(labels, 1) if labels else np.zeros((len(user.targets_N), 0), np.float32)
+        assert user.moments_N is not None
         examples.append(
-            Example(found.scores_CS, found.ranks_CS, features_CF, np.flatnonzero(taken_C), missed, raw_NT, labels_NT)
-        )
+            Example(
+                found.scores_CS, found.ranks_CS, features_CF, np.flatnonzero(taken_C), missed, raw_NT, labels_NT,
+                user.moments_N,
+            )
+        )  # fmt: skip
     return examples

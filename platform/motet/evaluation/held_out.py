@@ -27,6 +27,10 @@ class HeldOut:
     """Labels of the history by scored task."""
     asked_ms: int | None = None
     """The moment of asking."""
+    moments_N: np.ndarray | None = None
+    """When each target came, in milliseconds."""
+    propensities_N: np.ndarray | None = None
+    """Probability with which each target was shown, NaN for unknown; None if the log has none."""
 
     def person(self, stored: Person) -> Person:
         """Return the stored person with the history up to the held-out part."""
@@ -88,6 +92,8 @@ class _Row:
         self.labels = {name.removeprefix("label:"): np.array(row[name], np.float32) for name in columns}
         self.slates = {name.removeprefix("slate:"): np.array(row[name], np.int64) for name in slates}
         self.labels_ST = stack_labels([row[name] for name in columns], count)
+        known = row.get("propensities")
+        self.propensities_S = None if known is None else np.array(known, np.float64)
 
     def entry(self, before: np.ndarray, now: np.ndarray, asked_ms: int | None) -> HeldOut:
         """Return what was known at the places `before`, and what came at the places `now`."""
@@ -105,6 +111,8 @@ class _Row:
             slates,
             self.labels_ST[before],
             int(self.moments_S[now][0]) if asked_ms is None else asked_ms,
+            self.moments_S[now],
+            None if self.propensities_S is None else self.propensities_S[now],
         )
 
 

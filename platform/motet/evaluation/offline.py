@@ -8,6 +8,7 @@ from motet.evaluation.held_out import HeldOut, target_rows
 from motet.evaluation.ranking_metrics import EMPTY, rank_metrics
 from motet.recipe import Recipe
 from motet.recommend import Query, Recommender
+from motet.storage import fingerprint
 
 OURS = "motet"
 PROTOCOLS = {
@@ -38,11 +39,16 @@ def protocol_in_words(recipe: Recipe) -> str:
 
 
 def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[str, Any]]:
-    """Return one row per user: lists and metrics per system, task predictions and labels of the held-out events.
+    """Return one row per user: what their held-out events say about the recommender, as JSON types.
 
-    `warm` says whether the user has a history before the part.
-
-    A system is `motet` (all steps) or a single source's own order. Users without a target get no lists.
+    | key | what it holds |
+    |---|---|
+    | user, warm | the id; whether there is a history before the part |
+    | asked | a hash of user, history, held-out events and moment: equal if another release was asked the same |
+    | lists, metrics | by system: `motet` (all steps) or a single source's own order; nothing without a target |
+    | tasks | by score the prediction, label and slate of each held-out event |
+    | gates | mean weight of each expert by task over the held-out events, None without gates |
+    | policy | what `off_policy` needs of the events with a known propensity, None without |
     """
     embedder, recipe = recommender.embedder, recommender.retriever.recipe
     states = embedder.states([user.person(embedder.people.find(user.user)) for user in users])
@@ -53,36 +59,80 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
     rows = []
     for user, state in zip(users, states, strict=True):
         targets = set(user.targets_N[target_rows(user, recipe)].tolist())
-        lists = _lists(recommender, state, query) if targets else {}
-        metrics = {name: rank_metrics(places, targets, query.k) for name, places in lists.items()}
-        tasks = _tasks(recommender, state, user)
-        warm = state.has_history
-        rows.append({"user": user.user, "warm": warm, "lists": lists, "metrics": metrics, "tasks": tasks})
+        logged = user.propensities_N is not None and not np.isnan(user.propensities_N).all()
+        shown = _shown(recommender, state, query) if targets or logged else []
+        lists = _lists(recommender, state, query, shown) if targets else {}
+        rows.append(
+            {
+                "user": user.user,
+                "warm": state.has_history,
+                "asked": _asked(recommender, user),
+                "lists": lists,
+                "metrics": {name: rank_metrics(places, targets, query.k) for name, places in lists.items()},
+                "tasks": _tasks(recommender, state, user),
+                "gates": _gates(recommender, state, user),
+                "policy": _policy(recommender, state, user, shown) if logged else None,
+            }
+        )
     return rows
 
 
-def _lists(recommender: Recommender, state: Any, query: Query) -> dict[str, list[int]]:
-    retriever = recommender.retriever
-    candidates = retriever.run(state, query)
+def _asked(recommender: Recommender, user: HeldOut) -> str:
+    ids = recommender.embedder.items.ids
+    known, came = ([ids[place] for place in places] for places in (user.items_S, user.targets_N))
+    return fingerprint(user.user, known, came, user.asked_ms)
+
+
+def _shown(recommender: Recommender, state: Any, query: Query) -> list[int]:
+    candidates = recommender.retriever.run(state, query)
     order, _, _ = recommender.reranker.order(state, candidates, query)
-    lists = {OURS: candidates.places_C[order].tolist()}
+    return [int(place) for place in candidates.places_C[order]]
+
+
+def _lists(recommender: Recommender, state: Any, query: Query, shown: list[int]) -> dict[str, list[int]]:
+    retriever = recommender.retriever
+    lists = {OURS: shown + [EMPTY] * (query.k - len(shown))}
     allowed_I = retriever.allowed(state, query)
     for name, source in retriever.sources.items():
         answer = source.ask(state)
         places = answer.best(query.k, allowed_I)[0].tolist() if answer is not None else []
         lists[name] = places + [EMPTY] * (query.k - len(places))
-    lists[OURS] += [EMPTY] * (query.k - len(lists[OURS]))
     return lists
 
 
 def _tasks(recommender: Recommender, state: Any, user: HeldOut) -> dict[str, list[list[float]]]:
     """Return {score: [[prediction, label, slate], ...]} for the held-out events; -1 is no slate."""
     reranker = recommender.reranker
-    pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
-    raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
+    raw_NT = reranker.raw_scores(_pairs(state, user.targets_N), user.targets_N)
     none_N = np.full(len(user.targets_N), -1)
     rows = {}
     for column, score in enumerate(reranker.recipe.scores):
         served_N, slates_N = reranker.calibrated(score.name, raw_NT[:, column]), user.slates.get(score.name, none_N)
         rows[score.name] = np.stack([served_N, score.labels(user.labels), slates_N], 1).tolist()
     return rows
+
+
+def _pairs(state: Any, places_N: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(state.raw_D, (len(places_N), len(state.raw_D)))
+
+
+def _gates(recommender: Recommender, state: Any, user: HeldOut) -> list[list[float]] | None:
+    weights_NTE = recommender.reranker.gates(_pairs(state, user.targets_N), user.targets_N)
+    return None if weights_NTE is None else weights_NTE.mean(0).tolist()
+
+
+def _policy(recommender: Recommender, state: Any, user: HeldOut, shown: list[int]) -> dict[str, Any]:
+    """Return the propensities of the held-out events, and what the target policy makes of this user.
+
+    The target policy shows one item, drawn evenly from the list that the release gives: probability 1 / length for an
+    item of the list, 0 for others. `expected` is its mean reward by binary task if the release's own calibrated
+    probabilities are the rewards.
+    """
+    assert user.propensities_N is not None
+    reranker, places = recommender.reranker, np.array(shown, np.int64)
+    target_N = np.isin(user.targets_N, places) / max(len(places), 1)
+    raw_KT = reranker.raw_scores(_pairs(state, places), places)
+    binary = [(column, score) for column, score in enumerate(reranker.recipe.scores) if score.is_binary_task]
+    served = {score.name: reranker.calibrated(score.name, raw_KT[:, column]) for column, score in binary}
+    expected = {name: float(said_K.mean()) if len(said_K) else 0.0 for name, said_K in served.items()}
+    return {"propensity": user.propensities_N.tolist(), "target": target_N.tolist(), "expected": expected}

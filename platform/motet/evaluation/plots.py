@@ -166,6 +166,32 @@ def learning_curve(training: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure)
 
 
+@rc_context(_STYLE)
+def expert_heat_map(weights: Mapping[str, Sequence[float]]) -> str:
+    """Draws the weight of each expert in each task's mixture: a task a row, darker is more.
+
+    Args:
+        weights: For each task one weight an expert, as many for all tasks; a row sums to 1.
+
+    Returns:
+        The SVG, or "" without a task.
+    """
+    if not weights:
+        return ""
+    rows = [list(row) for row in weights.values()]
+    figure, (axes,) = _figure(1.8 + 0.75 * len(rows[0]), 0.9 + 0.42 * len(rows))
+    axes.pcolormesh(rows, cmap="Blues", vmin=0.0, vmax=1.0, edgecolors="white", linewidth=1.0)
+    for row, values in enumerate(rows):
+        for column, value in enumerate(values):
+            ink = "white" if value > 0.6 else _INK
+            axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=ink)
+    axes.set_yticks([row + 0.5 for row in range(len(rows))], [_label(name) for name in weights])
+    axes.set_xticks([one + 0.5 for one in range(len(rows[0]))], [str(one + 1) for one in range(len(rows[0]))])
+    axes.invert_yaxis()
+    axes.set_xlabel("expert")
+    return _svg(figure)
+
+
 def _curves(
     training: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[tuple[int, float]]]:

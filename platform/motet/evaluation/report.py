@@ -8,7 +8,9 @@ The report is a plain dict. Every section may be missing; the page then leaves i
 | counts | `{"users": n, "items": n, "interactions": n, "evaluated_users": n}` |
 | ledger | for each table `{"read": n, "kept": n, "quarantined": n, "merged": n, "reasons": {reason: n}}` |
 | ranking | `{"k": 10, "systems": {name: {metric: figure}}, "differences": {name: figure}}` |
-| tasks | for each task its `kind` and the figures of its report in `motet.kinds` |
+| tasks | for each task its `kind`, the figures of its report in `motet.kinds`, its `calibrator` and what was `tried` |
+| off_policy | `{"k": 10, "tasks": {task: what `off_policy.estimates` gives}}` |
+| experts | for each task the mean weight of each expert in its mixture |
 | training | for each epoch its `epoch`, `seconds`, `loss`, `losses` by task and `validation` by metric |
 | fusion | `ndcg` on validation, `without` each source, the sources `chosen`, `importance` of each feature |
 | index | `{"kind": "flat", "recall@100": 1.0, "floor": 0.95}` |

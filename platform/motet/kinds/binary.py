@@ -69,11 +69,18 @@ class Binary:
 
         return {**binary_metrics(labels_N, served_N), "reliability": reliability(labels_N, served_N)}
 
-    def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:
-        """Fit by the recipe's method: none, platt or isotonic."""
+    def fit(
+        self,
+        method: str,
+        raw_N: np.ndarray,
+        labels_N: np.ndarray,
+        scale: LabelScale,
+        moments_N: np.ndarray | None = None,
+    ) -> Calibrator:
+        """Fit by the recipe's method."""
         from motet.kinds.calibration import fit_binary
 
-        return fit_binary(method, raw_N, labels_N)
+        return fit_binary(method, raw_N, labels_N, moments_N)
 
     def uncalibrated(self, scale: LabelScale) -> Calibrator:
         """Return the sigmoid."""

@@ -66,7 +66,14 @@ class Count:
 
         return {**count_metrics(labels_N, served_N)}
 
-    def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:
+    def fit(
+        self,
+        method: str,
+        raw_N: np.ndarray,
+        labels_N: np.ndarray,
+        scale: LabelScale,
+        moments_N: np.ndarray | None = None,
+    ) -> Calibrator:
         """Fit a factor, so that expected and observed counts have one mean."""
         from motet.kinds.calibration import fit_factor
 

@@ -84,7 +84,14 @@ class ScoredKind(Kind, Protocol):
     def report(self, served_N: np.ndarray, labels_N: np.ndarray, groups_N: np.ndarray) -> Figures:
         """Return the figures of the evaluation report, from what is served."""
 
-    def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:
+    def fit(
+        self,
+        method: str,
+        raw_N: np.ndarray,
+        labels_N: np.ndarray,
+        scale: LabelScale,
+        moments_N: np.ndarray | None = None,
+    ) -> Calibrator:
         """Fit the map from raw scores to what is served.
 
         Args:
@@ -92,6 +99,7 @@ class ScoredKind(Kind, Protocol):
             raw_N: raw scores of validation events.
             labels_N: their labels.
             scale: of the training labels.
+            moments_N: when they came, in milliseconds; None is unknown.
         """
 
     def uncalibrated(self, scale: LabelScale) -> Calibrator:

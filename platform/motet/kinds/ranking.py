@@ -78,7 +78,14 @@ class Ranking:
 
         return {**slate_metrics(labels_N, served_N, groups_N)}
 
-    def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:
+    def fit(
+        self,
+        method: str,
+        raw_N: np.ndarray,
+        labels_N: np.ndarray,
+        scale: LabelScale,
+        moments_N: np.ndarray | None = None,
+    ) -> Calibrator:
         """Fit Platt's curve if the labels are truths, unless the recipe calibrates nothing; else serve the score."""
         import numpy as np
 

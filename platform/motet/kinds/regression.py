@@ -63,7 +63,14 @@ class Regression:
 
         return {**regression_metrics(labels_N, served_N)}
 
-    def fit(self, method: str, raw_N: np.ndarray, labels_N: np.ndarray, scale: LabelScale) -> Calibrator:
+    def fit(
+        self,
+        method: str,
+        raw_N: np.ndarray,
+        labels_N: np.ndarray,
+        scale: LabelScale,
+        moments_N: np.ndarray | None = None,
+    ) -> Calibrator:
         """Fit a line."""
         from motet.kinds.calibration import fit_linear
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from motet.kinds.calibration import Calibrator
+from motet.model.gates import gate_weights
 from motet.model.io import load_model
 from motet.ranking.diversity import select
 from motet.ranking.reasons import explain
@@ -40,11 +41,20 @@ class Reranker:
         """Return the raw scores of pairs by `Recipe.scores`, float32 [N, C]."""
         if not self.model.scored:
             return np.zeros((len(places_N), 0), np.float32)
+        return np.asarray(self.model.task_scores(*self._pairs(user_ND, places_N)).numpy())
+
+    def _pairs(self, user_ND: np.ndarray, places_N: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Return what the task layers read of pairs: users, items, log counts, places of the tasks' embeddings."""
         items_ND = torch.from_numpy(self.items.vectors_ID[places_N])
         log_count_N = torch.from_numpy(self.items.log_count_I[places_N])
         users_ND = torch.from_numpy(np.array(user_ND, np.float32, order="C"))
         ids_N = torch.from_numpy(np.where(self.items.log_count_I[places_N] > 0, places_N + 1, 0))
-        return np.asarray(self.model.task_scores(users_ND, items_ND, log_count_N, ids_N).numpy())
+        return users_ND, items_ND, log_count_N, ids_N
+
+    def gates(self, user_ND: np.ndarray, places_N: np.ndarray) -> np.ndarray | None:
+        """Return the weights of the experts [N, T, E] for pairs; None if there is no gate, or no pair."""
+        found = gate_weights(self.model, *self._pairs(user_ND, places_N)) if len(places_N) else None
+        return None if found is None else np.asarray(found.numpy())
 
     def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:
         """Return calibrated scores by name, [C] each."""

@@ -30,6 +30,8 @@ REQUIRED = (
 )  # fmt: skip
 FUSIONS = {"trees": ("trees.txt", "trees.json"), "logit": ("fusion.json",)}
 _GOLDEN = "golden.json"
+_ROWS = "rows.parquet"
+"""What was measured for each test user; a report of before there was one has none."""
 _SUFFIXES = {".json", ".safetensors", ".parquet", ".faiss", ".html"}
 _TEXTS = {"trees.txt"}
 
@@ -63,8 +65,9 @@ def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> 
         if path.name != MANIFEST:
             _copy(path, target / path.name)
     (target / "report").mkdir()
-    for name in ("report.json", "report.html"):
-        _copy(report / name, target / "report" / name)
+    for name in ("report.json", "report.html", _ROWS):
+        if name != _ROWS or (report / name).is_file():
+            _copy(report / name, target / "report" / name)
     wanted = required(read_recipe(target)) if (target / "recipe.json").is_file() else REQUIRED
     missing = [name for name in wanted if name != _GOLDEN and not (target / name).is_file()]
     if missing:

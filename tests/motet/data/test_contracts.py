@@ -237,3 +237,28 @@ def test_a_row_is_judged_alike_whatever_its_neighbours(lines: list[str]) -> None
         if alone["_problem"] is None:
             assert [row[name] for name in judged] == [alone[name] for name in judged]
         assert row["_problem"] == alone["_problem"]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (1.0, None),
+        (1e-6, None),
+        (None, None),
+        (0.0, "shown is not above 0"),
+        (-0.5, "shown is not above 0"),
+        (1.01, "shown is above 1"),
+        (float("nan"), "shown is not finite"),
+    ],
+)
+def test_a_propensity_is_above_0_and_at_most_1_or_unknown(value: float | None, problem: str | None) -> None:
+    column = pa.array([0.5, value], pa.float64(), from_pandas=False)
+    first, second = _check({"shown": "number"}, shown=column, spec={"propensity": "shown"})
+    assert (first["_problem"], first["shown"]) == (None, 0.5)
+    assert second["_problem"] == problem
+
+
+def test_a_propensity_that_is_text_is_read_as_a_number() -> None:
+    rows = _check({"p": "number"}, p=["0.25", "much", "", "2"], spec={"propensity": "p"})
+    assert [row["_problem"] for row in rows] == [None, "p is not a number", "p is not a number", "p is above 1"]
+    assert rows[0]["p"] == 0.25

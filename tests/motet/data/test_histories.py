@@ -85,6 +85,14 @@ def test_histories_by_hand() -> None:
     ]
 
 
+def test_propensities_go_along_if_the_log_has_them() -> None:
+    table = assign_parts(label_columns(_EVENTS, _TASKS), Split(kind="leave_one_out"), None)
+    table = table.append_column("shown", pa.array([0.5, None, 0.25, 1.0, 0.125, 0.75]))
+    rows = build_histories(table, places(table.column("item"), pa.array(["a", "b", "c"])), "shown").to_pylist()
+    assert [row["propensities"] for row in rows] == [[0.5, None, 0.25], [1.0], [0.125, 0.75]]
+    assert "shown" not in rows[0]
+
+
 def test_no_events_make_no_histories() -> None:
     table = assign_parts(label_columns(_EVENTS.slice(0, 0), _TASKS), Split(kind="leave_one_out"), None)
     assert build_histories(table, pa.array([], pa.int32())).num_rows == 0

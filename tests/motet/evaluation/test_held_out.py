@@ -54,3 +54,12 @@ def test_liking_and_labels_go_with_their_events() -> None:
     assert event.liking_S.tolist() == [1, 0, 2, 1]
     assert event.labels["like"].tolist() == [1]
     np.testing.assert_array_equal(event.events_ST, np.array([[1], [0], [np.nan], [1]], np.float32))
+
+
+def test_moments_and_propensities_go_with_what_came() -> None:
+    assert [one.moments_N.tolist() for one in held_out(HISTORIES, TEST, "label:like")] == [[2, 5], [7]]
+    assert held_out(HISTORIES, TEST, "label:like")[0].propensities_N is None
+    shown = pa.array([[0.5, 0.25, 0.5, 0.5, None, 0.5], [0.125, 1.0]])
+    found = held_out(HISTORIES.append_column("propensities", shown), TEST, "label:like")
+    np.testing.assert_array_equal(found[0].propensities_N, [0.25, np.nan])
+    assert found[1].propensities_N.tolist() == [0.125]

@@ -1,6 +1,7 @@
 """Held-out users, examples for fitting, and the evaluation by the steps of serving."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -141,6 +142,7 @@ def test_examples_hold_candidates_and_which_of_them_came(tiny: Tiny, recommender
             np.array([[user.labels["like"][0], user.labels["rating"][0]]]), nan_ok=True
         )
         assert example.raw_NT.shape == (1, 2)
+        assert example.moments_N.tolist() == [len(user.items_S) * DAY_MS]
         np.testing.assert_allclose(example.features_CF, retriever.features.of(state, found), atol=1e-5)
         assert example.missed == 0
 
@@ -159,3 +161,57 @@ def test_a_sample_of_the_candidates_keeps_all_that_came(tiny: Tiny, recommender:
 
 def test_every_kind_of_split_has_a_protocol_in_words() -> None:
     assert set(PROTOCOLS) == set(get_args(Split.model_fields["kind"].annotation))
+
+
+def test_the_gates_of_the_held_out_events_are_the_network_s(tiny: Tiny, recommender: Recommender) -> None:
+    user = held_out(tiny.histories, TEST, "label:like")[3]
+    (row,) = evaluate_users(recommender, [user])
+    state = recommender.embedder.states([user.person(recommender.embedder.people.find(user.user))])[0]
+    weights_NTE = recommender.reranker.gates(state.raw_D[None], user.targets_N)
+    assert weights_NTE is not None
+    np.testing.assert_allclose(row["gates"], weights_NTE[0], rtol=1e-6)
+    assert np.array(row["gates"]).shape == (2, 2)
+    assert recommender.reranker.gates(np.zeros((0, 8)), np.zeros(0, np.int64)) is None
+
+
+def test_what_was_asked_is_the_same_hash_for_the_same_question_only(tiny: Tiny, recommender: Recommender) -> None:
+    user = held_out(tiny.histories, TEST, "label:like")[3]
+    others = [
+        user,
+        replace(user, items_S=user.items_S[:-1], liking_S=user.liking_S[:-1], timestamps_S=user.timestamps_S[:-1],
+                events_ST=user.events_ST[:-1]),
+        replace(user, targets_N=(user.targets_N + 1) % ITEMS),
+        replace(user, asked_ms=1 + (user.asked_ms or 0)),
+    ]  # fmt: skip
+    asked = [row["asked"] for row in evaluate_users(recommender, [user, *others])]
+    assert asked[0] == asked[1]
+    assert len(set(asked)) == 4
+
+
+def test_the_policy_of_a_user_by_hand(tiny: Tiny, recommender: Recommender) -> None:
+    """One item of the list of 10 and one that is not: 1/10 and 0; its expected reward is the list's mean score."""
+    user = held_out(tiny.histories, TEST, "label:like")[3]
+    (plain,) = evaluate_users(recommender, [user])
+    assert plain["policy"] is None
+    shown = plain["lists"]["motet"]
+    left_out = next(place for place in range(ITEMS) if place not in shown)
+    came = np.array([shown[4], left_out, shown[0]])
+    labels = {"like": np.array([1, 0, np.nan], np.float32), "rating": np.array([5, 1, np.nan], np.float32)}
+    logged = replace(user, targets_N=came, labels=labels, propensities_N=np.array([0.2, 0.5, np.nan]))
+    (row,) = evaluate_users(recommender, [logged])
+    assert row["policy"]["target"] == [0.1, 0.0, 0.1]
+    np.testing.assert_array_equal(row["policy"]["propensity"], [0.2, 0.5, np.nan])
+    state = recommender.embedder.states([user.person(recommender.embedder.people.find(user.user))])[0]
+    raw_KT = recommender.reranker.raw_scores(np.broadcast_to(state.raw_D, (10, 8)), np.array(shown))
+    expected = recommender.reranker.calibrated("like", raw_KT[:, 0]).mean()
+    assert row["policy"]["expected"] == {"like": pytest.approx(expected, rel=1e-5)}
+
+
+def test_a_user_whose_events_are_no_targets_still_has_a_policy(tiny: Tiny, recommender: Recommender) -> None:
+    """Who liked nothing is a reward of 0, not somebody to leave out."""
+    user = held_out(tiny.histories, TEST, "label:like")[0]
+    again = replace(user, targets_N=user.items_S[:1], propensities_N=np.array([0.5]))
+    (row,) = evaluate_users(recommender, [again])
+    assert row["lists"] == {}
+    assert row["policy"]["target"] == [0.0]
+    assert 0 < row["policy"]["expected"]["like"] < 1

@@ -17,6 +17,8 @@ _TITLES = {
     "ledger": "Row ledger",
     "ranking": "Ranking",
     "tasks": "Tasks",
+    "off_policy": "Off-policy",
+    "experts": "Experts",
     "training": "Training",
     "fusion": "Fusion",
     "index": "Index",
@@ -33,6 +35,12 @@ def _system(ndcg: float, coverage: float) -> dict[str, Any]:
 def _binary(auc: float | None) -> dict[str, Any]:
     figures = {"logloss": 0.5, "accuracy": 0.72, "base_rate": 0.55, "ece": 0.02, "rows": 1000}
     return {"kind": "binary", "auc": auc, **figures}
+
+
+def _estimates(effective: float) -> dict[str, Any]:
+    means = {"logged": 0.5, "ips": 0.6, "snips": 0.625, "clipped_ips": 0.55, "dr": 0.61}
+    figures = {name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for name, mean in means.items()}
+    return figures | {"rows": 1000, "matched": 300, "mean_weight": 0.99, "effective_sample_size": effective}
 
 
 def _report() -> dict[str, Any]:
@@ -63,10 +71,12 @@ def _report() -> dict[str, Any]:
             },
         },
         "tasks": {
-            "like": _binary(0.8) | {"reliability": curve},
+            "like": _binary(0.8) | {"reliability": curve, "calibrator": "platt", "tried": {"none": 0.6, "platt": 0.5}},
             "rare": _binary(None),
-            "rating": {"kind": "regression", "rmse": 0.93, "mae": 0.74, "rows": 1000},
+            "rating": {"kind": "regression", "rmse": 0.93, "mae": 0.74, "rows": 1000, "calibrator": "linear"},
         },
+        "off_policy": {"k": 10, "tasks": {"like": _estimates(250.4), "rare": _estimates(12.0) | {"snips": None}}},
+        "experts": {"like": [0.25, 0.75], "rating": [0.5, 0.5]},
         "training": [
             {
                 "epoch": 1,
@@ -174,8 +184,11 @@ def test_counts_and_ledger(page: _Page) -> None:
 
 def test_what_each_source_adds(page: _Page) -> None:
     # 0.3 with all sources; 0.25 without the vectors, 0.31 without the profile
-    assert page.starting_with("vectors", 2) == ["vectors", "0.0500"]
-    assert page.starting_with("profile", 2) == ["profile", "-0.0100"]
+    assert page.starting_with("source", 3) == ["source", "without it", "adds"]
+    assert page.starting_with("vectors", 3) == ["vectors", "0.2500", "0.0500"]
+    assert page.starting_with("profile", 3) == ["profile", "0.3100", "-0.0100"]
+    sources = [row[0] for row in page.rows if row[0] in ("vectors", "profile")]
+    assert sources == ["vectors", "profile"]
     assert page.starting_with("vectors rank", 2) == ["vectors rank", "0.7500"]
     assert "NDCG@10 on validation, cross-fitted: 0.3000." in page.all_of("p")
 
@@ -183,7 +196,7 @@ def test_what_each_source_adds(page: _Page) -> None:
 def test_rows_that_the_ledger_lost_stand_out(page: _Page) -> None:
     # 10 read, 6 kept, 1 quarantined: 3 are gone
     assert page.starting_with("users", 6)[-1] == "twice: 1, 3 rows unaccounted for"
-    assert page.looking("bad") == ["td"]
+    assert page.looking("bad") == ["td", "td"]  # the other is the off-policy estimate of few effective rows
 
 
 def test_ranking_table_puts_ours_first_and_marks_the_best(page: _Page) -> None:
@@ -218,11 +231,31 @@ def test_task_table_shows_what_each_kind_has(page: _Page) -> None:
     assert page.starting_with("rating", 10)[1:] == ["regression", *[_DASH] * 5, "0.9300", "0.7400", "1,000"]
 
 
+def test_the_calibrator_and_what_it_was_chosen_by(page: _Page) -> None:
+    assert page.starting_with("like", 3)[1:] == ["platt", "none 0.6000, platt 0.5000"]
+    assert page.starting_with("rating", 3)[1:] == ["linear", _DASH]
+    assert [row for row in page.rows if row[0] == "rare" and len(row) == 3] == []
+
+
+def test_off_policy_says_the_policy_each_estimate_and_how_far_to_trust_it(page: _Page) -> None:
+    assert any("drawn evenly from the release's list of 10" in line for line in page.all_of("p"))
+    heads = ["as logged", "IPS", "SNIPS", "clipped IPS", "doubly robust", "rows", "in the lists", "mean weight"]
+    assert page.starting_with("task", 10)[1:3] == ["kind", "AUC"]
+    row = next(row for row in page.rows if row[0] == "task" and "IPS" in row)
+    assert row[1:] == [*heads, "effective rows"]
+    like, rare = (next(row for row in page.rows if row[0] == name and row[-1].startswith(size))
+                  for name, size in (("like", "250"), ("rare", "12")))  # fmt: skip
+    assert like[2] == "0.6000 [0.5000, 0.7000]"
+    assert like[6:] == ["1,000", "300", "0.9900", "250"]
+    assert (rare[3], rare[-1]) == (_DASH, "12, thin")
+
+
 def test_plots_are_whole_pictures(page: _Page) -> None:
     assert list(page.pictures()) == [
         "NDCG@10 of each system",
         "NDCG@10 against catalogue coverage",
         "Reliability of like",
+        "Mean weight of each expert in each task's mixture, over the test events; of ple the last is its own",
         "Losses and validation by epoch",
     ]
 

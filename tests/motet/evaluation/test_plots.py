@@ -105,3 +105,10 @@ def test_matplotlib_is_left_as_it_was() -> None:
     before = dict(mpl.rcParams)
     plots.reliability_curve(_BINS)
     assert dict(mpl.rcParams) == before
+
+
+def test_heat_map_has_a_cell_for_each_task_and_expert() -> None:
+    svg = plots.expert_heat_map({"like": [0.25, 0.75, 0.0], "<b>rating": [0.5, 0.375, 0.125]})
+    assert {"like", "<b>rating", "1", "2", "3", "expert", "0.25", "0.75", "0.00", "0.50", "0.38", "0.12"} <= _texts(svg)
+    assert svg == plots.expert_heat_map({"like": [0.25, 0.75, 0.0], "<b>rating": [0.5, 0.375, 0.125]})
+    assert plots.expert_heat_map({}) == ""

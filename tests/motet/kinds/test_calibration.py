@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motet.kinds import scored_kind
+from motet.kinds.calibration import BINARY as KINDS
 from motet.kinds.calibration import LEAST_ROWS, Calibrator, fit_binary, fit_linear, sigmoid
+from motet.kinds.kind import LabelScale
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=20_000).astype(np.float32) * 2
 LABELS = (RANDOM.random(20_000) < 1 / (1 + np.exp(-(0.5 * LOGITS - 1)))).astype(np.float32)
-BINARY = {kind: fit_binary(kind, LOGITS, LABELS) for kind in ("none", "platt", "isotonic")}
+BINARY = {kind: fit_binary(kind, LOGITS, LABELS) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", sorted(BINARY))
@@ -62,7 +65,85 @@ def test_none_is_the_sigmoid() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_temperature_recovers_the_factor_and_keeps_the_order() -> None:
+    labels = (RANDOM.random(20_000) < 1 / (1 + np.exp(-LOGITS / 2.5))).astype(np.float32)
+    found = fit_binary("temperature", LOGITS, labels)
+    assert found.x == pytest.approx((2.5,), rel=0.05)
+    assert found.apply(np.array([2.5, 0.0])) == pytest.approx([1 / (1 + np.exp(-1)), 0.5], abs=0.01)
+
+
+def test_temperature_by_hand() -> None:
+    # logits of 1 and -1, right in 3 of 4: sigmoid(1 / t) = 3/4, so t = 1 / ln 3
+    raw = np.repeat([1.0, -1.0], 40).astype(np.float32)
+    labels = np.concatenate([np.arange(40) < 30, np.arange(40) < 10]).astype(np.float32)
+    assert fit_binary("temperature", raw, labels).x == pytest.approx((1 / np.log(3),), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("truth", "best", "narrower"),
+    [
+        (lambda raw: raw, "none", ()),
+        (lambda raw: raw / 3, "temperature", ("none",)),
+        (lambda raw: 0.5 * raw - 2, "platt", ("none", "temperature")),
+        (lambda raw: np.where(raw > 1, 2.5, -2.5), "isotonic", ("none", "temperature", "platt")),
+    ],
+)
+def test_auto_chooses_the_kind_that_the_events_come_from(truth, best: str, narrower: tuple[str, ...]) -> None:
+    random = np.random.default_rng(5)
+    raw = random.normal(size=20_000).astype(np.float32) * 2
+    labels = (random.random(20_000) < 1 / (1 + np.exp(-truth(raw)))).astype(np.float32)
+    found = fit_binary("auto", raw, labels, random.permutation(20_000))
+    tried = dict(found.tried)
+    assert list(tried) == list(KINDS)
+    assert tried[best] - min(tried.values()) < 1e-3  # a wider family that holds the truth too may win by chance
+    assert all(tried[kind] - tried[best] > 0.02 for kind in narrower)
+    assert tried[found.kind] == min(tried.values())
+    assert Calibrator(found.kind, found.x, found.y) == fit_binary(found.kind, raw, labels)
+    assert Calibrator.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_auto_is_judged_by_later_events_however_the_rows_stand() -> None:
+    """Earlier the share of 1 rises with the logit in a step, later it is the sigmoid: a step fits the past only."""
+    random = np.random.default_rng(6)
+    early, late = (random.normal(size=rows).astype(np.float32) * 2 for rows in (4000, 2000))
+    labels = [np.where(early > 0, 0.98, 0.02), 1 / (1 + np.exp(-late / 4))]
+    labels_N = (random.random(6000) < np.concatenate(labels)).astype(np.float32)
+    raw_N, moments_N = np.concatenate([early, late]), np.arange(6000)
+    mixed = random.permutation(6000)
+    right = fit_binary("auto", raw_N[mixed], labels_N[mixed], moments_N[mixed])
+    assert dict(right.tried) == pytest.approx(dict(fit_binary("auto", raw_N, labels_N, moments_N).tried))
+    assert right.kind == "none"
+    assert fit_binary("auto", raw_N, labels_N, random.permutation(6000)).kind == "isotonic"
+
+
+def test_the_events_of_one_moment_are_not_divided() -> None:
+    raw, labels = LOGITS[:300], LABELS[:300]
+    assert fit_binary("auto", raw, labels, np.zeros(300)) == fit_binary("platt", raw, labels)
+    moments = np.where(np.arange(300) < 240, 1, 2)  # two thirds are within the first moment, 60 rows are later
+    found = fit_binary("auto", raw, labels, moments)
+    early = fit_binary("platt", raw[:240], labels[:240]).apply(raw[240:])
+    loss = -np.mean(np.where(labels[240:] == 1, np.log(early), np.log(1 - early)))
+    assert dict(found.tried)["platt"] == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("moments", [None, np.arange(100)])
+def test_auto_without_moments_or_with_too_few_rows_is_platt(moments: np.ndarray | None) -> None:
+    raw, labels = LOGITS[:100], LABELS[:100]  # 66 earlier and 34 later
+    assert fit_binary("auto", raw, labels, moments) == fit_binary("platt", raw, labels)
+    assert fit_binary("auto", raw[:0], labels[:0], np.arange(0)) == Calibrator("none")
+
+
+def test_the_kind_of_a_task_passes_the_moments_on_and_others_take_them() -> None:
+    scale, moments = LabelScale(0.5, 0.5, 0.0, 1.0, True), np.arange(20_000)
+    expected = fit_binary("auto", LOGITS, LABELS, moments)
+    assert expected.tried
+    assert scored_kind("binary").fit("auto", LOGITS, LABELS, scale, moments) == expected
+    for kind in ("regression", "count", "ordinal", "ranking"):
+        rules = scored_kind(kind)
+        assert rules.fit("auto", LOGITS, LABELS, scale, moments) == rules.fit("auto", LOGITS, LABELS, scale)
+
+
+@pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic"])
 @pytest.mark.parametrize(
     ("rows", "labels", "fitted"),
     [

@@ -8,10 +8,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
+from torchmetrics.functional.classification import binary_auroc, binary_calibration_error, multiclass_cohen_kappa
+from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error, tweedie_deviance_score
+from torchmetrics.functional.retrieval import retrieval_normalized_dcg
 
 from motet.errors import EvaluationError
-from motet.kinds.metrics import binary_metrics, regression_metrics, reliability
+from motet.kinds.metrics import (
+    binary_metrics,
+    count_metrics,
+    ordinal_metrics,
+    regression_metrics,
+    reliability,
+    slate_metrics,
+)
 
 _LABELS = [1.0, 0.0, 1.0, 0.0]
 _PROBABILITIES = [0.9, 0.2, 0.4, 0.6]
@@ -78,6 +87,35 @@ def test_agrees_with_torchmetrics(seed: int) -> None:
     assert ours["auc"] == pytest.approx(float(binary_auroc(probabilities, labels)), abs=1e-6)
     theirs = float(binary_calibration_error(probabilities, labels, n_bins=15, norm="l1"))
     assert ours["ece"] == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_kinds_agree_with_torchmetrics(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels_N, said_N = random.integers(1, 6, size=200), random.uniform(0.6, 5.4, size=200)
+    labels, said = torch.tensor(labels_N, dtype=torch.float64), torch.tensor(said_N)
+    ours = regression_metrics(labels_N, said_N)
+    assert ours["rmse"] == pytest.approx(float(mean_squared_error(said, labels, squared=False)))
+    assert ours["mae"] == pytest.approx(float(mean_absolute_error(said, labels)))
+    deviance = float(tweedie_deviance_score(said, labels, power=1.0))
+    assert count_metrics(labels_N, said_N)["deviance"] == pytest.approx(deviance)
+    levels = torch.tensor(np.rint(said_N), dtype=torch.int64)
+    kappa = float(multiclass_cohen_kappa(levels, labels.long(), num_classes=6, weights="quadratic"))
+    assert ordinal_metrics(labels_N, said_N)["kappa"] == pytest.approx(kappa, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_slates_agree_with_torchmetrics(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    gains_N, said_N, slates_N = random.integers(2, size=120), random.normal(size=120), np.repeat(np.arange(12), 10)
+    slates = [slates_N == slate for slate in range(12)]
+    each = [
+        float(retrieval_normalized_dcg(torch.tensor(said_N[one]), torch.tensor(gains_N[one])))
+        for one in slates
+        if gains_N[one].any()
+    ]
+    found = slate_metrics(gains_N.astype(float), said_N, slates_N)
+    assert found["ndcg"] == pytest.approx(np.mean(each), abs=1e-6)
 
 
 def test_tensors_integers_and_booleans_are_taken() -> None:

@@ -1,0 +1,143 @@
+"""From the rows of `offline.evaluate_users` to sections of the report: rankings, tasks, off-policy, experts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from motet.errors import EvaluationError
+from motet.evaluation.off_policy import Logged, estimates
+from motet.evaluation.offline import OURS
+from motet.evaluation.ranking_metrics import (
+    METRICS,
+    bootstrap_interval,
+    coverage,
+    diversity,
+    novelty,
+    paired_bootstrap,
+)
+from motet.recipe import Recipe
+from motet.task import Score
+
+_LISTS_FOR_DIVERSITY = 2_000
+Rows = list[dict[str, Any]]
+
+
+def ranked_rows(rows: Rows, recipe: Recipe) -> Rows:
+    """Return the rows that the ranking is over: those with a target, under a split by time of users with a history."""
+    apart = recipe.data.split.kind == "time"
+    return [row for row in rows if row["metrics"] and (row["warm"] or not apart)]
+
+
+def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
+    """Return the report's rankings and tasks; under a time split those without a history stand apart.
+
+    Raises:
+        EvaluationError: if there is nobody to rank for.
+    """
+    apart, ranked = recipe.data.split.kind == "time", ranked_rows(rows, recipe)
+    if not ranked:
+        raise EvaluationError(
+            "evaluate: no user of the test part has a history and a target that is new to them; "
+            "enlarge data.split.test or change evaluate.target"
+        )
+    parts: dict[str, Any] = {"ranking": _ranking(ranked, items, recipe)}
+    new = [row for row in rows if row["metrics"] and not row["warm"]]
+    if apart and new:
+        parts["ranking_new_users"] = _ranking(new, items, recipe)
+    parts["tasks"] = {score.name: _task(score, rows) for score in recipe.scores}
+    if apart:
+        with_history = [row for row in rows if row["warm"]]
+        for score in recipe.scores:
+            parts["tasks"][f"{score.name}, users with a history"] = _task(score, with_history)
+    return parts | {"off_policy": off_policy(rows, recipe), "experts": experts(rows, recipe)}
+
+
+def _ranking(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
+    counts_I = items.column("count").to_numpy()
+    attributes = _attributes(items)
+    systems, ndcg = {}, {}
+    for name in rows[0]["lists"]:
+        lists = [row["lists"][name] for row in rows]
+        values = {metric: np.array([row["metrics"][name][metric] for row in rows]) for metric in METRICS}
+        ndcg[name] = values["ndcg"]
+        few = lists[:_LISTS_FOR_DIVERSITY]
+        systems[name] = {metric: _interval(values[metric], recipe.seed) for metric in METRICS} | {
+            "coverage": coverage(lists, items.num_rows),
+            "diversity": _mean(diversity(one, attributes) for one in few),
+            "novelty": _mean(novelty(one, counts_I) for one in few),
+        }
+    names = [name for name in systems if name != OURS]
+    pairs = {name: paired_bootstrap(ndcg[OURS], ndcg[name], recipe.seed) for name in names}
+    differences = {name: dict(zip(("mean", "low", "high"), pair, strict=True)) for name, pair in pairs.items()}
+    return {"k": recipe.evaluate.k, "users": len(rows), "systems": systems, "differences": differences}
+
+
+def _attributes(items: pa.Table) -> list[frozenset[str]]:
+    columns = [name for name in items.column_names if name.startswith("attr:")]
+    rows = [items.column(name).to_pylist() for name in columns]
+    return [frozenset(value for column in rows for value in column[row] or []) for row in range(items.num_rows)]
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _interval(values_U: np.ndarray, seed: int) -> dict[str, float]:
+    low, high = bootstrap_interval(values_U, seed)
+    return {"mean": float(values_U.mean()), "low": low, "high": high}
+
+
+def found_of(name: str, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return [prediction, label, slate] of a score over all events [N, 3], and the row that each comes from [N]."""
+    users = [np.array(row["tasks"][name], np.float64).reshape(-1, 3) for row in rows]
+    owner_N = np.repeat(np.arange(len(users)), [len(one) for one in users])
+    return np.concatenate([np.zeros((0, 3)), *users]), owner_N
+
+
+def _task(score: Score, rows: Rows) -> dict[str, Any]:
+    """Return the report of one score; slates of different users are different slates."""
+    found_N3, owner_N = found_of(score.name, rows)
+    slates_N = np.where(found_N3[:, 2] < 0, -1, owner_N * 2**32 + found_N3[:, 2])
+    return {"kind": score.task.kind, **score.task.rules.report(found_N3[:, 0], found_N3[:, 1], slates_N)}
+
+
+def off_policy(rows: Rows, recipe: Recipe) -> dict[str, Any] | None:
+    """Return for each binary task what the release's choice would be worth; None if no propensity is known.
+
+    The target policy shows one item, drawn evenly from the release's list of `evaluate.k` for the evaluated surface.
+    Its list for an event is made of what `evaluate.history` says is known of the user; the reward is the task's label,
+    and events whose label is unknown are left out. The reward model of DR is the release's own task head.
+    """
+    if not any(row["policy"] for row in rows):
+        return None
+    tasks = {}
+    for score in recipe.scores:
+        if score.is_binary_task and (log := _logged(score.name, rows)) is not None:
+            tasks[score.name] = estimates(log, recipe.seed)
+    return {"k": recipe.evaluate.k, "tasks": tasks}
+
+
+def _logged(name: str, rows: Rows) -> Logged | None:
+    logged = [row for row in rows if row["policy"]]
+    found_N3, owner_N = found_of(name, logged)
+    propensity_N, target_N = (
+        np.concatenate([np.array(row["policy"][key], np.float64) for row in logged]) for key in ("propensity", "target")
+    )
+    expected_N = np.array([row["policy"]["expected"][name] for row in logged])[owner_N]
+    _, cluster_U = np.unique([row["user"] for row in logged], return_inverse=True)
+    kept_N = ~np.isnan(propensity_N) & ~np.isnan(found_N3[:, 1])
+    columns = (found_N3[:, 1], propensity_N, target_N, found_N3[:, 0], expected_N, cluster_U[owner_N])
+    return Logged(*(one[kept_N] for one in columns)) if kept_N.any() else None
+
+
+def experts(rows: Rows, recipe: Recipe) -> dict[str, list[float]] | None:
+    """Return the mean weight of each expert by task over all held-out events; None without gates."""
+    gated = [row for row in rows if row["gates"]]
+    if not gated:
+        return None
+    names = [task.name for task in recipe.scored_tasks]
+    events_U = [len(row["tasks"][names[0]]) for row in gated]
+    mean_TE = np.average([np.array(row["gates"]) for row in gated], axis=0, weights=events_U)
+    return dict(zip(names, mean_TE.tolist(), strict=True))
