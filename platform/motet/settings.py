@@ -62,6 +62,11 @@ class ModelSettings(Section):
     """Width of an expert's output."""
     task_embeddings: bool = False
     """Each task has a small embedding of its own for every item with events."""
+    estimates: Literal["auto", "items", "priors", "none"] = "auto"
+    """What the heads read of labels before any network: offsets and priors of users and items, and a linear model of
+    items x items; auto takes items up to `estimates_limit`, then priors, and none if a task draws negatives."""
+    estimates_limit: int = Field(default=3_000, ge=1)
+    """Largest catalogue with a linear model under auto: it holds items x items numbers per scored task."""
     balance: Literal["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad"] = "static"
     """How the tasks' losses, or their gradients (pcgrad, cagrad), are combined."""
 
@@ -111,10 +116,23 @@ class TrainSettings(Section):
     """Uniform negatives per step besides the batch's own items; 0 uses the whole catalogue."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing of the retrieval loss."""
+    refit: bool = False
+    """Train once more on train and validation, for as many epochs as were best: that network is tested and released."""
+    held_back: int = Field(default=0, ge=0)
+    """Past moments (`retrieval.moments`) whose events the first network leaves out, so that the fusion learns from its
+    scores there as well; needs `refit`."""
     rows_in_memory: int = Field(default=200_000, ge=0)
     """Windows that a worker keeps after the first epoch; more than that are streamed in every epoch."""
     max_failures: int = Field(default=3, ge=0)
     """Worker failures that are survived from the last checkpoint."""
+
+    @model_validator(mode="after")
+    def _held_back_comes_back(self) -> "TrainSettings":
+        if self.held_back and not self.refit:
+            raise ValueError(
+                f"held_back = {self.held_back} leaves the latest training events out; set refit: true to train on them"
+            )
+        return self
 
 
 class IndexSettings(Section):

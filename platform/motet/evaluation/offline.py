@@ -78,8 +78,7 @@ def _lists(recommender: Recommender, state: Any, query: Query) -> dict[str, list
 def _tasks(recommender: Recommender, state: Any, user: HeldOut) -> dict[str, list[list[float]]]:
     """Return {score: [[prediction, label, slate], ...]} for the held-out events; -1 is no slate."""
     reranker = recommender.reranker
-    pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
-    raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
+    raw_NT = reranker.raw_scores(state, user.targets_N)
     none_N = np.full(len(user.targets_N), -1)
     rows = {}
     for column, score in enumerate(reranker.recipe.scores):

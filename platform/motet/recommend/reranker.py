@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from motet.estimates import ESTIMATES, Estimates
 from motet.kinds.calibration import Calibrator
 from motet.model.io import load_model
 from motet.ranking.diversity import select
@@ -28,6 +29,8 @@ class Reranker:
         self.recipe = read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.model, self.card = load_model(folder)
+        scales = [self.card.scales[name] for name in self.model.scored]
+        self.estimates = Estimates.load(folder / ESTIMATES, scales) if self.card.shapes.estimates else None
         path = folder / "calibrators.json"
         stored: dict[str, Any] = read_json(path) if path.exists() else {}
         self.calibrators = {name: Calibrator.from_dict(one) for name, one in stored.items()}
@@ -36,20 +39,23 @@ class Reranker:
         self.item_knn = knn if isinstance(knn, NeighbourSource) else None
 
     @torch.inference_mode()
-    def raw_scores(self, user_ND: np.ndarray, places_N: np.ndarray) -> np.ndarray:
-        """Return the raw scores of pairs by `Recipe.scores`, float32 [N, C]."""
+    def raw_scores(self, user: UserState, places_N: np.ndarray) -> np.ndarray:
+        """Return the raw scores of items for a user by `Recipe.scores`, float32 [N, C]."""
         if not self.model.scored:
             return np.zeros((len(places_N), 0), np.float32)
         items_ND = torch.from_numpy(self.items.vectors_ID[places_N])
         log_count_N = torch.from_numpy(self.items.log_count_I[places_N])
-        users_ND = torch.from_numpy(np.array(user_ND, np.float32, order="C"))
+        users_ND = torch.from_numpy(np.asarray(user.raw_D, np.float32)).expand(len(places_N), -1)
         ids_N = torch.from_numpy(np.where(self.items.log_count_I[places_N] > 0, places_N + 1, 0))
-        return np.asarray(self.model.task_scores(users_ND, items_ND, log_count_N, ids_N).numpy())
+        estimates_NF = np.zeros((len(places_N), 0), np.float32)
+        if self.estimates is not None:
+            estimates_NF = self.estimates.of(user.items_S, user.labels_ST, places_N)
+        found_NC = self.model.task_scores(users_ND, items_ND, log_count_N, ids_N, torch.from_numpy(estimates_NF))
+        return np.asarray(found_NC.numpy())
 
     def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:
         """Return calibrated scores by name, [C] each."""
-        count = len(candidates.places_C)
-        raw_CT = self.raw_scores(np.broadcast_to(user.raw_D, (count, len(user.raw_D))), candidates.places_C)
+        raw_CT = self.raw_scores(user, candidates.places_C)
         scores = {self.recipe.retrieval_task.name: np.exp(candidates.fused_C)}
         for column, name in enumerate(self.model.scores):
             scores[name] = self.calibrated(name, raw_CT[:, column])
