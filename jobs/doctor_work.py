@@ -18,6 +18,8 @@ from jobs.train import released
 from motet.data.parquet import read_parquet
 from motet.data.split import TEST
 from motet.errors import EvaluationError
+from motet.estimates import ESTIMATES, Estimates
+from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.settings import TrainSettings
 from motet.storage import read_json
@@ -59,10 +61,10 @@ def _score_chunk(batch: pa.Table, networks: Mapping[str, str], settings: Mapping
         name: _network(folder, settings["prepared"], settings["embedded"], recipe.train.model_dump_json())
         for name, folder in networks.items()
     }
-    tables = []
+    tables, estimates = [], _estimates(next(iter(networks.values())))
     for chunk in batch.to_pylist():
         histories, users = _people(chunk["file"], chunk["users"])
-        held = held_rows(histories, users, TEST, recipe.model.history, _texts(settings))
+        held = held_rows(histories, users, TEST, recipe.model.history, _texts(settings), estimates)
         names = [task.name for task in recipe.scored_tasks]
         tables.append(score_rows(held, steps, names, recipe.model.history, recipe.excludes_seen))
     return pa.concat_tables(tables)
@@ -77,6 +79,15 @@ def _people(file: str, chosen: list[str] | None = None) -> tuple[pa.Table, pa.Ta
     wanted = pa.array(chosen)
     histories, users = (one.filter(pc.is_in(one.column("user"), value_set=wanted)) for one in (histories, users))
     return histories, users
+
+
+@lru_cache(maxsize=8)
+def _estimates(folder: str) -> Estimates | None:
+    """Return what the heads of a network read of labels; networks of the same rows and labels read the same."""
+    if not (Path(folder) / ESTIMATES).exists():
+        return None
+    card = ModelCard.from_dict(read_json(Path(folder) / "model.json"))
+    return Estimates.load(Path(folder) / ESTIMATES, [card.scales[task.name] for task in card.tasks if task.scored])
 
 
 def _texts(settings: Mapping[str, Any]) -> Any:
@@ -117,7 +128,7 @@ def _look(_: pa.Table, folder: str, weights: dict[str, float], settings: Mapping
 
     recipe = Recipe.model_validate(settings["recipe"])
     step = _network(folder, settings["prepared"], settings["embedded"], recipe.train.model_dump_json())
-    batches = _probe_batches(recipe, settings)
+    batches = _probe_batches(recipe, settings, _estimates(folder))
     found = {
         "gradients": gradients(step, batches, weights, recipe.seed),
         "experts": expert_use(step, batches, recipe.model.experts),
@@ -125,7 +136,7 @@ def _look(_: pa.Table, folder: str, weights: dict[str, float], settings: Mapping
     return pa.table({"found": [json.dumps(found)]})
 
 
-def _probe_batches(recipe: Recipe, settings: Mapping[str, Any]) -> list[Any]:
+def _probe_batches(recipe: Recipe, settings: Mapping[str, Any], estimates: Estimates | None) -> list[Any]:
     """Return the windows of some users, drawn by the recipe's seed, as batches of the recipe's size."""
     from motet.training.batches import collate
     from motet.training.windows import train_rows
@@ -136,7 +147,8 @@ def _probe_batches(recipe: Recipe, settings: Mapping[str, Any]) -> list[Any]:
     for file in sorted((Path(settings["prepared"]) / "histories").glob("*.parquet")):
         histories, users = _people(str(file))
         drawn = random.permutation(histories.num_rows)[:wanted]
-        tables.append(train_rows(histories.take(pa.array(drawn)), users, history, _texts(settings)))
+        of_user = None if estimates is None else lambda _: estimates
+        tables.append(train_rows(histories.take(pa.array(drawn)), users, history, _texts(settings), 1, of_user))
         if sum(one.num_rows for one in tables) >= wanted:
             break
     rows = pa.concat_tables(tables).combine_chunks()

@@ -29,7 +29,7 @@ from motet.storage import read_json, write_json
 _CANDIDATES_KEPT = 100
 _KEPT_PER_EVENT = 100
 _LEARNED = ("vectors",)
-"""Sources that the train stage fitted: about an event of the training part they know too much."""
+"""Sources that the train stage fitted: about an event that it was trained on they know too much."""
 
 
 def past_of(prepared: Path, histories: Path, before: int) -> Past:
@@ -38,7 +38,7 @@ def past_of(prepared: Path, histories: Path, before: int) -> Past:
     return Past(histories, prepared / "users", before, (percentiles[0], percentiles[-1]))
 
 
-def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path) -> tuple[int, int]:
+def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path) -> tuple[int, int]:
     """Write the fusion and the calibrators; return how many validation targets the candidates held, and of how many.
 
     Under `sources: auto` the draft's recipe then names the sources that were chosen.
@@ -53,7 +53,8 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path)
         percentiles = read_json(prepared / "features.json")["percentiles"]
         moments = past_moments(recipe.data.split, percentiles, recipe.retrieval.moments)
         for number, moment in enumerate(moments):
-            past += _of_moment(folder / "moments" / f"{number:02d}", moment, folder, recipe, prepared)
+            withheld = () if number < recipe.train.held_back else _LEARNED
+            past += _of_moment(folder / "moments" / f"{number:02d}", moment, folder, recipe, prepared, withheld)
         say(f"index: asked {len(past):,} times at past moments ({len(moments)} of them)")
     most = _KEPT_PER_EVENT if recipe.evaluate.history == "before" else None
     validation = _ask(folder, recipe, prepared / "histories", VALIDATION, asked_at(prepared, VALIDATION), most=most)
@@ -64,19 +65,21 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path, trained: Path)
     else:
         usable = [(one["scores"], one["ranks"], one["rows"]) for one in validation if len(one["rows"])]
         write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.names, usable).to_dict())
-    _fit_calibrators(folder, recipe, validation, trained)
+    _fit_calibrators(folder, recipe, validation)
     shutil.rmtree(folder / "moments", ignore_errors=True)
     found = sum(len(one["rows"]) for one in validation)
     return found, found + sum(one["missed"] for one in validation)
 
 
-def _of_moment(place: Path, moment: Moment, draft: Path, recipe: Recipe, prepared: Path) -> list[dict[str, Any]]:
+def _of_moment(
+    place: Path, moment: Moment, draft: Path, recipe: Recipe, prepared: Path, withheld: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """Fit sources as of a moment and ask them about what came next."""
     files = sorted((prepared / "histories").glob("*.parquet"))
     over_files(files, partial(_shift, moment=moment, target=str(place / "histories")))
     (place / "items.parquet").symlink_to(draft / "items.parquet")
     write_sources(place, recipe, past_of(prepared, place / "histories", NOW))
-    return _ask(draft, recipe, place / "histories", NOW, moment.at_ms, fitted=place, withheld=_LEARNED,
+    return _ask(draft, recipe, place / "histories", NOW, moment.at_ms, fitted=place, withheld=withheld,
                 most=_CANDIDATES_KEPT)  # fmt: skip
 
 
@@ -114,7 +117,7 @@ def _gather(
             arrays = {
                 "scores": one.scores_CS, "ranks": one.ranks_CS, "features": one.features_CF,
                 "rows": one.rows.astype(np.int64), "raw": one.raw_NT.astype(np.float32),
-                "labels": one.labels_NT.astype(np.float32),
+                "labels": one.labels_NT.astype(np.float32), "moments": one.moments_N,
             }  # fmt: skip
             row: dict[str, Any] = {name: array.tobytes() for name, array in arrays.items()}
             row |= {"user": user.user, "number": number, "count": len(one.scores_CS), "targets": len(one.labels_NT)}
@@ -132,6 +135,7 @@ def _unpack(row: dict[str, Any]) -> dict[str, Any]:
         "missed": row["missed"],
         "raw": np.frombuffer(row["raw"], np.float32).reshape(targets, -1),
         "labels": np.frombuffer(row["labels"], np.float32).reshape(targets, -1),
+        "moments": np.frombuffer(row["moments"], np.int64),
     }
 
 
@@ -173,14 +177,15 @@ def _fit_trees(
     write_json(folder / "fusion_report.json", about)
 
 
-def _fit_calibrators(folder: Path, recipe: Recipe, examples: list[dict[str, Any]], trained: Path) -> None:
+def _fit_calibrators(folder: Path, recipe: Recipe, examples: list[dict[str, Any]]) -> None:
     """Write calibrators.json."""
-    _, card = load_model(trained)
+    _, card = load_model(folder)
     raw_NT = np.concatenate([one["raw"] for one in examples])
     labels_NT = np.concatenate([one["labels"] for one in examples])
+    moments_N = np.concatenate([one["moments"] for one in examples])
     calibrators = {}
     for column, score in enumerate(recipe.scores):
         rules, scale = score.task.rules, card.scales[score.task.name]
-        fitted = rules.fit(recipe.ranking.calibration, raw_NT[:, column], labels_NT[:, column], scale)
+        fitted = rules.fit(recipe.ranking.calibration, raw_NT[:, column], labels_NT[:, column], scale, moments_N)
         calibrators[score.name] = fitted.to_dict()
     write_json(folder / "calibrators.json", calibrators)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from jobs.embed import load_vectors
 from jobs.tables import over_files
 from motet.data.features import FeatureSpec
+from motet.data.moments import BEFORE_VALIDATION, AsOf
 from motet.data.parquet import read_parquet
 from motet.data.split import TRAIN
 from motet.encoders.cache import VectorCache, text_keys
@@ -23,18 +24,18 @@ from motet.model.recommender import Shapes
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts per item and the scale of each label, over the training part."""
+    """Counts per item and the scale of each label, over the events that are trained on."""
 
     counts_I: np.ndarray
     scales: dict[str, LabelScale]
 
 
-def train_statistics(prepared: Path, items: int) -> Statistics:
+def train_statistics(prepared: Path, items: int, as_of: AsOf = BEFORE_VALIDATION) -> Statistics:
     """Gather the statistics over all shards (Ray Data)."""
     files = sorted((prepared / "histories").glob("*.parquet"))
     counts_I = np.zeros(items, np.int64)
     sums: dict[str, list[list[float]]] = {}
-    for row in over_files(files, partial(_shard_statistics, items=items)):
+    for row in over_files(files, partial(_shard_statistics, items=items, as_of=as_of)):
         counts_I += np.frombuffer(row["counts"], np.int64)
         for name, moments in json.loads(row["labels"]).items():
             sums.setdefault(name, []).append(moments)
@@ -49,7 +50,8 @@ def _scale(parts: list[list[float]]) -> LabelScale:
     return LabelScale(float(mean), std, float(lows.min()), float(highs.max()), bool(whole.all()))
 
 
-def _shard_statistics(table: pa.Table, items: int) -> pa.Table:
+def _shard_statistics(table: pa.Table, items: int, as_of: AsOf) -> pa.Table:
+    table = as_of.parts(table)
     train_N = flat(table, "parts") == TRAIN
     counts_I = np.bincount(flat(table, "items")[train_N], minlength=items).astype(np.int64)
     labels = {}

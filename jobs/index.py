@@ -2,7 +2,8 @@
 
 sources as of past moments    -> asked about what came next    -> the fusion's examples
 sources as of the end of train -> asked about validation events -> more of them, calibrators, choice of sources
-sources as of validation's end -> the bundle's draft, that is evaluated on the test part and released
+sources as of validation's end, and the network that was refitted, if any
+                               -> the bundle's draft, that is evaluated on the test part and released
 """
 
 from functools import partial
@@ -18,10 +19,12 @@ from jobs.collaborative import write_sources
 from jobs.fusing import fit_on_the_past, past_of
 from jobs.histories import UserTexts, item_inputs, shards_of
 from jobs.stages import Result, Run, code_version, run_stage, say
+from jobs.train import released
 from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.data.split import TEST
+from motet.estimates import ESTIMATES
 from motet.model.io import load_model
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
@@ -53,30 +56,32 @@ def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Resu
 
 def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path) -> dict[str, Any]:
     recipe = run.recipe
-    _copy_card(folder, recipe, prepared, embedded, trained)
-    _write_items(folder, recipe, prepared, embedded, trained)
+    _copy_card(folder, recipe, prepared, embedded)
+    _write_network(folder, recipe, prepared, embedded, trained)
     texts = UserTexts(str(run.workspace / "embeddings" / read_json(embedded / "encoder.json")["key"]), str(embedded),
                       read_json(embedded / "encoder.json")["dim"])  # fmt: skip
     _write_users(folder, recipe, prepared, texts)
+    found, targets = fit_on_the_past(folder, recipe, prepared)
+    if (final := released(trained)) != trained:
+        _write_network(folder, recipe, prepared, embedded, final)
     recall, kind = _measure(folder, recipe)
-    found, targets = fit_on_the_past(folder, recipe, prepared, trained)
     say("index: sources on train and validation")
     write_sources(folder, read_recipe(folder), past_of(prepared, prepared / "histories", TEST))
     line = f"{kind} index, recall@100 {recall:.3f}; {found:,} of {targets:,} validation events among the candidates"
     return {"line": line, "kind": kind, "recall": recall, "candidate_recall": found / max(targets, 1)}
 
 
-def _copy_card(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, trained: Path) -> None:
+def _copy_card(folder: Path, recipe: Recipe, prepared: Path, embedded: Path) -> None:
     write_json(folder / "recipe.json", recipe.resolved())
-    copies = {prepared: ("features.json",), embedded: ("whitening.safetensors", "encoder.json"),
-              trained: ("model.safetensors", "model.json")}  # fmt: skip
-    for source, names in copies.items():
-        for name in names:
-            (folder / name).write_bytes((source / name).read_bytes())
+    for source in (prepared / "features.json", embedded / "whitening.safetensors", embedded / "encoder.json"):
+        (folder / source.name).write_bytes(source.read_bytes())
 
 
-def _write_items(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, trained: Path) -> None:
-    """Write items.parquet, vectors.safetensors and the FAISS files."""
+def _write_network(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, trained: Path) -> None:
+    """Write a network and what follows from it: items.parquet, vectors.safetensors and the FAISS files."""
+    for name in ("model.safetensors", "model.json", ESTIMATES):
+        if (trained / name).exists():
+            (folder / name).write_bytes((trained / name).read_bytes())
     table = read_parquet(prepared / "items")
     items = table.num_rows
     counts = read_parquet(trained / "counts.parquet").column("count")

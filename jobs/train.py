@@ -1,13 +1,16 @@
 """train: data-parallel multi-task training (Ray Train), fed by Ray Data, best epoch by a validation metric.
 
 histories + users -> windows (Ray Data) -> workers: motet.training.loop -> checkpoint each epoch -> best model
+
+With `train.refit` a second network is trained on train and validation, as many epochs as were best for the first;
+it stands in `refit/`, and it is the one that is tested and released.
 """
 
 import json
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,14 @@ import ray.train
 from ray.train.torch import TorchTrainer
 
 from jobs.cluster import require
+from jobs.estimates import Folds, write_estimates
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
 from jobs.stages import Result, Run, code_version, run_stage, say
+from motet.data.moments import AsOf, Before, first_training
 from motet.data.parquet import read_parquet, write_parquet
+from motet.data.split import TEST
 from motet.errors import DataError, TrainingError
+from motet.estimates import NAMES
 from motet.kinds import LabelScale
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
@@ -39,7 +46,29 @@ from motet.training.checkpoint import (
 CODE = (
     "platform/motet/kinds",
     "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/histories.py",
+    "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py",
 )  # fmt: skip
+REFIT = "refit"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One network to train.
+
+    Attributes:
+        as_of: the events that it is trained on.
+        checkpoints: where its epochs are kept until it is done.
+        last: the epoch after which it is done, without validation; by validation if None.
+    """
+
+    as_of: AsOf
+    checkpoints: Path
+    last: int | None = None
+
+    @property
+    def validates(self) -> bool:
+        """Whether validation chooses the epoch."""
+        return self.last is None
 
 
 def train(run: Run, prepared: Result, embedded: Result) -> Result:
@@ -48,6 +77,7 @@ def train(run: Run, prepared: Result, embedded: Result) -> Result:
     inputs = {
         "model": recipe.model.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
+        "validation": recipe.evaluate.history,
         "tasks": [task.model_dump(mode="json") for task in recipe.tasks],
         "seed": recipe.seed,
         "prepared": prepared.id,
@@ -62,30 +92,65 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result) -> dict[st
     recipe, settings = run.recipe, run.recipe.train
     require("CPU", settings.workers * settings.cpus_per_worker, "train.workers x train.cpus_per_worker")
     require("GPU", settings.workers * settings.use_gpu, "train.workers with train.use_gpu")
-    statistics = train_statistics(prepared.folder, prepared.summary["items"])
+    percentiles = read_json(prepared.folder / "features.json")["percentiles"]
+    name = folder.name.split(".")[0]
+    first = Fit(
+        first_training(recipe.data.split, percentiles, settings.held_back),
+        run.workspace / "runs" / f"{name}.checkpoints",
+    )
+    _fit(folder, first, run, prepared, embedded)
+    summary = _summary(read_metrics(folder), recipe)
+    if settings.refit:
+        again = Fit(Before(TEST), run.workspace / "runs" / f"{name}.{REFIT}.checkpoints", summary["best_epoch"])
+        _fit(folder / REFIT, again, run, prepared, embedded)
+        shutil.rmtree(again.checkpoints)
+    shutil.rmtree(first.checkpoints)
+    return summary
+
+
+def released(trained: Path) -> Path:
+    """Return the folder of the network that is tested and released."""
+    return trained / REFIT if (trained / REFIT).is_dir() else trained
+
+
+def _fit(folder: Path, fit: Fit, run: Run, prepared: Result, embedded: Result) -> None:
+    """Train a network and write its weights, card, counts and epochs."""
+    recipe, settings = run.recipe, run.recipe.train
+    statistics = train_statistics(prepared.folder, prepared.summary["items"], fit.as_of)
     write_parquet(folder / "counts.parquet", pa.table({"count": statistics.counts_I}))
-    checkpoints = run.workspace / "runs" / f"{folder.name.split('.')[0]}.checkpoints"
-    config = _worker_config(run, prepared, embedded, statistics, checkpoints)
+    scales = checked_scales(recipe, statistics)
+    folds = _estimates(folder, fit, recipe, prepared, scales)
+    config = _worker_config(run, prepared, embedded, statistics, scales, fit)
     done = threading.Event()
-    follower = threading.Thread(target=_follow, args=(checkpoints / "metrics.jsonl", recipe, done), daemon=True)
+    path = fit.checkpoints / "metrics.jsonl"
+    follower = threading.Thread(target=_follow, args=(path, recipe, fit, done), daemon=True)
     follower.start()
     try:
-        _trainer(recipe, prepared, config, checkpoints).fit()
+        _trainer(recipe, prepared, config, fit, folds).fit()
     except ray.train.v2.api.exceptions.TrainingFailedError as error:
         raise TrainingError(f"training failed after {settings.max_failures} restarts: {_cause(error)}") from error
     finally:
         done.set()
         follower.join()
-    best = epoch_folder(checkpoints, max(row["epoch"] for row in read_metrics(checkpoints) if row["best"]))
+    best = epoch_folder(fit.checkpoints, max(row["epoch"] for row in read_metrics(fit.checkpoints) if row["best"]))
     if not is_whole(best):
         raise TrainingError(
-            f"the checkpoint of the best epoch, {best}, is damaged; delete {checkpoints} and train again"
+            f"the checkpoint of the best epoch, {best}, is damaged; delete {fit.checkpoints} and train again"
         )
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(best / name, folder / name)
-    shutil.copyfile(checkpoints / "metrics.jsonl", folder / "metrics.jsonl")
-    shutil.rmtree(checkpoints)
-    return _summary(read_metrics(folder), recipe)
+    shutil.copyfile(path, folder / "metrics.jsonl")
+    shutil.rmtree(folder / "folds", ignore_errors=True)
+
+
+def _estimates(folder: Path, fit: Fit, recipe: Recipe, prepared: Result, scales: dict[str, LabelScale]) -> Folds | None:
+    """Write the estimates that the heads read, if they do."""
+    if not recipe.reads_estimates:
+        return None
+    items = prepared.summary["items"]
+    near = recipe.estimates_near(items)
+    say(f"train: offsets and priors of labels{', and which items are near' if near else ''}")
+    return write_estimates(folder, prepared.folder, fit.as_of, tuple(scales), tuple(scales.values()), items, near)
 
 
 def _summary(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
@@ -115,16 +180,14 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _worker_config(
-    run: Run, prepared: Result, embedded: Result, statistics: Statistics, checkpoints: Path
+    run: Run, prepared: Result, embedded: Result, statistics: Statistics, scales: dict[str, LabelScale], fit: Fit
 ) -> dict[str, Any]:
     cache = run.workspace / "embeddings" / read_json(embedded.folder / "encoder.json")["key"]
     counts_I = statistics.counts_I
-    card = ModelCard(
-        shapes(prepared.folder, item_inputs(prepared.folder, embedded.folder, counts_I)),
-        run.recipe.tasks,
-        run.recipe.model,
-        checked_scales(run.recipe, statistics),
-    )
+    sizes = shapes(prepared.folder, item_inputs(prepared.folder, embedded.folder, counts_I))
+    if run.recipe.reads_estimates:
+        sizes = replace(sizes, estimates=len(scales) * len(NAMES))
+    card = ModelCard(sizes, run.recipe.tasks, run.recipe.model, scales)
     return {
         "recipe": run.recipe.resolved(),
         "card": card.to_dict(),
@@ -132,7 +195,8 @@ def _worker_config(
         "embedded": str(embedded.folder),
         "counts": counts_I,
         "texts": UserTexts(str(cache), str(embedded.folder), embedded.summary["dim"]),
-        "checkpoints": str(checkpoints),
+        "checkpoints": str(fit.checkpoints),
+        "last": fit.last,
         "rows": _count_windows(prepared.folder, run.recipe),
     }
 
@@ -157,14 +221,17 @@ def _count_windows(prepared: Path, recipe: Recipe) -> int:
     return int(users + events // max(1, recipe.model.history // 2))
 
 
-def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], checkpoints: Path) -> TorchTrainer:
+def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], fit: Fit, folds: Folds | None) -> TorchTrainer:
     settings = recipe.train
     shards = shards_of(prepared.folder)
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
     read = {"history": recipe.model.history, "text": config["texts"]}
     workers = max(1, settings.workers)
-    windows = rows.map_batches(TrainWindows(multiple_of=workers, **read), batch_size=1, batch_format="pyarrow")
-    held = rows.map_batches(ValidationWindows(**read), batch_size=1, batch_format="pyarrow")
+    windows = TrainWindows(as_of=fit.as_of, multiple_of=workers, folds=folds, **read)
+    datasets = {"train": rows.map_batches(windows, batch_size=1, batch_format="pyarrow")}
+    if fit.validates:
+        held = ValidationWindows(known=recipe.evaluate.history, folds=folds, **read)
+        datasets["validation"] = rows.map_batches(held, batch_size=1, batch_format="pyarrow")
     resources = None if settings.workers == 0 else {"CPU": settings.cpus_per_worker}
     return TorchTrainer(
         train_worker,
@@ -173,11 +240,11 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], checkpoin
             num_workers=settings.workers, use_gpu=settings.use_gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
-            name=checkpoints.name,
-            storage_path=str(checkpoints.parent),
+            name=fit.checkpoints.name,
+            storage_path=str(fit.checkpoints.parent),
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
         ),
-        datasets={"train": windows, "validation": held},
+        datasets=datasets,
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
     )
 
@@ -185,38 +252,52 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], checkpoin
 class _Windows:
     """Reads a shard's histories and users and makes rows of them."""
 
-    def __init__(self, history: int, text: UserTexts, multiple_of: int = 1) -> None:
-        self.history, self.text, self.multiple_of = history, text, multiple_of
+    def __init__(self, history: int, text: UserTexts, folds: Folds | None) -> None:
+        self.history, self.text, self.folds = history, text, folds
 
-    def tables(self, batch: pa.Table) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """Yield (histories, users) of each shard that the batch names."""
+    def tables(self, batch: pa.Table) -> Iterator[tuple[str, pa.Table, pa.Table]]:
+        """Yield (file name, histories, users) of each shard that the batch names."""
         for row in batch.to_pylist():
             yield (
+                Path(row["histories"]).name,
                 read_parquet(Path(row["histories"])),
                 read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers"]),
             )
 
 
 class TrainWindows(_Windows):
-    """Training windows of shards."""
+    """Training windows of shards, over the events before a moment."""
+
+    def __init__(self, as_of: AsOf, multiple_of: int, history: int, text: UserTexts, folds: Folds | None) -> None:
+        super().__init__(history, text, folds)
+        self.as_of, self.multiple_of = as_of, multiple_of
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows of `motet.training.windows.train_rows`."""
         from motet.training.windows import train_rows
 
-        for histories, users in self.tables(batch):
-            yield train_rows(histories, users, self.history, self.text, self.multiple_of)
+        for name, histories, users in self.tables(batch):
+            chosen = self.folds.of(name, histories.column("user").to_pylist()) if self.folds else None
+            yield train_rows(
+                self.as_of.parts(histories), users, self.history, self.text, self.multiple_of,
+                chosen.__getitem__ if chosen is not None else None,
+            )  # fmt: skip
 
 
 class ValidationWindows(_Windows):
     """Validation rows of shards."""
 
+    def __init__(self, known: str, history: int, text: UserTexts, folds: Folds | None) -> None:
+        super().__init__(history, text, folds)
+        self.known = known
+
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows of `motet.training.windows.validation_rows`."""
         from motet.training.windows import validation_rows
 
-        for histories, users in self.tables(batch):
-            yield validation_rows(histories, users, self.history, self.text)
+        whole = self.folds.whole() if self.folds else None
+        for _, histories, users in self.tables(batch):
+            yield validation_rows(histories, users, self.history, self.text, whole, self.known)
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -272,7 +353,8 @@ def train_worker(config: dict[str, Any]) -> None:
     def validation() -> Iterator[Any]:
         return (collate(table, names, recipe.model.history) for table in held.batches(0, 256, None))
 
-    trainer.run(batches, validation, partial(_report, trainer=trainer, card=card, config=config, rank=rank))
+    report = partial(_report, trainer=trainer, card=card, config=config, rank=rank)
+    trainer.run(batches, validation if config["last"] is None else None, report, config["last"])
 
 
 def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], rank: int) -> None:
@@ -289,7 +371,7 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
             save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
         keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
         _append_metrics(checkpoints / "metrics.jsonl", row)
-    ray.train.report({"score": row["validation"][trainer.recipe.selection], "epoch": row["epoch"]})
+    ray.train.report({"epoch": row["epoch"], **row["validation"]})
 
 
 def _append_metrics(path: Path, row: dict[str, Any]) -> None:
@@ -299,7 +381,7 @@ def _append_metrics(path: Path, row: dict[str, Any]) -> None:
     write_atomic(path, "\n".join([*kept, json.dumps(row, allow_nan=False)]) + "\n")
 
 
-def _follow(path: Path, recipe: Recipe, done: threading.Event) -> None:
+def _follow(path: Path, recipe: Recipe, fit: Fit, done: threading.Event) -> None:
     """Print one line per epoch while the workers train."""
     shown = 0
     while True:
@@ -308,11 +390,9 @@ def _follow(path: Path, recipe: Recipe, done: threading.Event) -> None:
         for line in lines[shown:]:
             row = json.loads(line)
             losses = ", ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())
-            score = row["validation"][recipe.selection]
-            say(
-                f"train: epoch {row['epoch']}/{recipe.train.epochs} loss {losses}; "
-                f"{recipe.selection} {score:.4f} ({row['seconds']:.1f} s)"
-            )
+            found = f"{recipe.selection} {row['validation'][recipe.selection]:.4f}" if fit.validates else "refit"
+            say(f"train: epoch {row['epoch']}/{fit.last or recipe.train.epochs} loss {losses}; {found} "
+                f"({row['seconds']:.1f} s)")  # fmt: skip
         shown = max(shown, len(lines))
         if last:
             return

@@ -31,6 +31,8 @@ class Reranker:
         return True
 
     def check_health(self) -> None:
-        """Score the first item for a zero user."""
-        width = self.step.items.vectors_ID.shape[1]
-        self.step.raw_scores(np.zeros((1, width), np.float32), np.zeros(1, np.int64))
+        """Score the first item for someone without a history."""
+        nobody = np.zeros(self.step.items.vectors_ID.shape[1], np.float32)
+        none = np.zeros(0, np.int64)
+        state = UserState(nobody, np.zeros(0, np.float32), none, none, "popular", raw_D=nobody)
+        self.step.raw_scores(state, np.zeros(1, np.int64))

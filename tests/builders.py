@@ -58,7 +58,7 @@ def recipe_dict(model: str) -> dict[str, Any]:
         "tasks": TASKS,
         "encoder": {"model": model, "max_tokens": 8, "batch_size": 4},
         "model": {"dim": 8, "history": 6, "layers": 1, "heads": 2, "dropout": 0.0, "id_dropout": 0.0,
-                  "num_experts": 2, "expert_dim": 8},
+                  "num_experts": 2, "expert_dim": 8, "estimates": "none"},
         "train": {"workers": 0, "epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2},
         "retrieval": {"candidates": 20, "neighbours": 10,
                       "trees": {"rounds": 20, "rows_per_leaf": 5, "threads": 1}},

@@ -68,7 +68,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        problems = [*self._wrong_tasks(), *self._wrong_surfaces(), *self._wrong_metrics(), *self._wrong_columns()]
+        problems = [
+            *self._wrong_tasks(), *self._wrong_model(), *self._wrong_surfaces(), *self._wrong_metrics(),
+            *self._wrong_columns(),
+        ]  # fmt: skip
         if problems:
             raise Misfits(problems)
         return self
@@ -85,6 +88,23 @@ class Recipe(Section):
                 yield ("tasks", place, "given"), wrong
             if task.conditional in names:
                 yield ("tasks", place, "given"), f"{task.conditional!r} is a task's name and that of this score; rename"
+
+    def _wrong_model(self) -> Iterator[Problem]:
+        drawn = [task.name for task in self.tasks if task.negatives]
+        if self.model.estimates in ("items", "priors") and drawn:
+            what = f"{self.model.estimates!r} has nothing to say of the negatives that task {drawn[0]!r} draws"
+            yield ("model", "estimates"), f"{what}; set it to none, or leave it out"
+
+    @property
+    def reads_estimates(self) -> bool:
+        """Whether the heads read `motet.estimates`."""
+        drawn = any(task.negatives for task in self.tasks)
+        return bool(self.scored_tasks) and not drawn and self.model.estimates != "none"
+
+    def estimates_near(self, items: int) -> bool:
+        """Return whether the estimates of so many items say which are near: items x items numbers."""
+        small = items <= self.model.estimates_limit
+        return self.model.estimates == "items" or (self.model.estimates == "auto" and small)
 
     def _wrong_chain(self, task: Task) -> str | None:
         """Return what is wrong with the chain of `given` that starts at a task."""

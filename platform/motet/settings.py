@@ -62,6 +62,11 @@ class ModelSettings(Section):
     """Width of an expert's output."""
     task_embeddings: bool = False
     """Each task has a small embedding of its own for every item with events."""
+    estimates: Literal["auto", "items", "priors", "none"] = "auto"
+    """What the heads read of labels before any network: offsets and priors of users and items, and labels of near
+    items; auto takes items up to `estimates_limit`, then priors, and none if a task draws negatives."""
+    estimates_limit: int = Field(default=3_000, ge=1)
+    """Largest catalogue whose near items are known under auto: items x items numbers per scored task are held."""
     balance: Literal["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad"] = "static"
     """How the tasks' losses, or their gradients (pcgrad, cagrad), are combined."""
 

@@ -12,8 +12,10 @@ import pytest
 from jobs.embed import embed
 from jobs.prepare import prepare
 from jobs.stages import Run, claim_workspace
-from jobs.train import read_metrics, train
+from jobs.train import read_metrics, released, train
+from motet.data.parquet import read_parquet
 from motet.errors import TrainingError
+from motet.estimates import ESTIMATES, NAMES, Estimates
 from motet.model.io import load_model
 from motet.recipe_file import load_recipe
 from tests.synthetic import write_shop
@@ -53,6 +55,37 @@ def test_two_workers_see_every_row_once_and_learn(tmp_path, minilm, shop):
     assert [row["rows"] for row in two] == [720, 720, 720]
     assert two[-1]["losses"]["watch"] < two[0]["losses"]["watch"]
     assert two[0]["losses"]["watch"] == pytest.approx(one[0]["losses"]["watch"], rel=0.15)
+
+
+def test_a_refit_trains_on_validation_too_and_the_first_network_leaves_the_latest_out(tmp_path, minilm):
+    """Of 20 events a user has 18 in train; two are held back from the first network, and 19 are the refit's."""
+    file = write_shop(tmp_path, minilm)
+    result = run_train(file, "train.epochs=2", "train.refit=true", "train.held_back=2", "retrieval.moments=2")
+    first, again = read_metrics(result.folder), read_metrics(released(result.folder))
+    assert [row["rows"] for row in first] == [40 * 16] * 2
+    assert [row["rows"] for row in again] == [40 * 19] * result.summary["best_epoch"]
+    assert all(row["validation"] == {} for row in again)
+    counts = [read_parquet(folder / "counts.parquet").column("count").to_numpy().sum() for folder in
+              (result.folder, released(result.folder))]  # fmt: skip
+    assert counts == [640, 760]
+    for folder in (result.folder, released(result.folder)):
+        model, card = load_model(folder)
+        estimates = Estimates.load(folder / ESTIMATES, [card.scales[name] for name in model.scored])
+        assert card.shapes.estimates == 2 * len(NAMES)
+        assert estimates.near_TII is not None
+        assert not (folder / "folds").exists()
+    assert not list((result.folder.parent).glob("*.checkpoints"))
+
+
+@pytest.mark.parametrize(("change", "read"), [("model.estimates=none", 0), ("model.estimates_limit=1", 2)])
+def test_estimates_can_be_left_out_or_be_priors_alone(tmp_path, minilm, change, read):
+    result = run_train(write_shop(tmp_path, minilm), "train.epochs=1", change)
+    model, card = load_model(result.folder)
+    assert card.shapes.estimates == read * len(NAMES)
+    assert (result.folder / ESTIMATES).exists() == (read > 0)
+    if read:
+        scales = [card.scales[name] for name in model.scored]
+        assert Estimates.load(result.folder / ESTIMATES, scales).near_TII is None
 
 
 def train_workers():

@@ -167,7 +167,7 @@ def test_values_are_the_weighted_calibrated_scores(recommender: Recommender) -> 
     state, items = recommender.recommend(query)
     candidates = recommender.retriever.run(state, query)
     places = [recommender.embedder.items.place_of[item.item] for item in items]
-    raw_NT = recommender.reranker.raw_scores(np.tile(state.raw_D, (5, 1)), np.array(places))
+    raw_NT = recommender.reranker.raw_scores(state, np.array(places))
     watch = {int(p): float(np.exp(f)) for p, f in zip(candidates.places_C, candidates.fused_C, strict=True)}
     for item, place, (like, rating) in zip(items, places, raw_NT, strict=True):
         scale = recommender.reranker.card.scales["rating"]

@@ -1,4 +1,4 @@
-"""Past moments from which a ranker can learn: the log as it stood then, and what came next.
+"""The log as it stood: before a part, or at a past moment from which a ranker can learn, and what came next.
 
 By time: moments before the end of train, each half a test share before the next; what came within a test share after
 it is what its candidates are judged by. For other splits: each user's last event but k of the training part.
@@ -18,6 +18,18 @@ _LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
+class Before:
+    """The log before a part began."""
+
+    part: int
+
+    def parts(self, histories: pa.Table) -> pa.Table:
+        """Return histories whose `parts` are TRAIN for all events of earlier parts; the others keep theirs."""
+        old_N = histories.column("parts").combine_chunks().flatten().to_numpy()
+        return _with_parts(histories, np.where(old_N < self.part, TRAIN, old_N))
+
+
+@dataclass(frozen=True)
 class Moment:
     """A moment of the log (`at_ms`, and `until_ms` for what came), or of each user (`back` events before the end)."""
 
@@ -34,8 +46,7 @@ class Moment:
             new_N = (moments_N > self.at_ms).astype(np.int8) + (moments_N > (self.until_ms or 0)).astype(np.int8)
         else:
             new_N = self._by_place(pc.list_value_length(parts_N).to_numpy(), old_N)
-        lists = pa.ListArray.from_arrays(parts_N.offsets, pa.array(new_N.astype(np.int8)))
-        return histories.set_column(histories.column_names.index("parts"), "parts", lists)
+        return _with_parts(histories, new_N)
 
     def _by_place(self, lengths_U: np.ndarray, old_N: np.ndarray) -> np.ndarray:
         """Return the parts by the place among a user's training events; who has too few stays as before."""
@@ -48,6 +59,22 @@ class Moment:
         new_N = np.where(place_N < now_N, TRAIN, np.where(place_N == now_N, NOW, LATER))
         new_N[now_N < 1] = TRAIN
         return np.where(train_N, new_N, LATER)
+
+
+AsOf = Before | Moment
+BEFORE_VALIDATION = Before(VALIDATION)
+
+
+def _with_parts(histories: pa.Table, parts_N: np.ndarray) -> pa.Table:
+    offsets = histories.column("parts").combine_chunks().offsets
+    lists = pa.ListArray.from_arrays(offsets, pa.array(parts_N.astype(np.int8)))
+    return histories.set_column(histories.column_names.index("parts"), "parts", lists)
+
+
+def first_training(split: Split, percentiles: list[int], held_back: int) -> AsOf:
+    """Return what the first network is trained on: train, or train before the earliest of `held_back` moments."""
+    moments = past_moments(split, percentiles, held_back)
+    return moments[-1] if moments else BEFORE_VALIDATION
 
 
 def past_moments(split: Split, percentiles: list[int], count: int) -> list[Moment]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from motet.data.split import TRAIN, UNUSED, VALIDATION
+from motet.estimates import Estimates
 from motet.kinds import LabelScale
 from motet.task import Task
 from motet.training.batches import Batch, collate
@@ -28,7 +29,9 @@ from motet.training.windows import TextVectors, validation_rows
 _USERS_PER_BATCH = 256
 
 
-def held_rows(histories: pa.Table, users: pa.Table, part: int, history: int, text: TextVectors) -> pa.Table:
+def held_rows(
+    histories: pa.Table, users: pa.Table, part: int, history: int, text: TextVectors, estimates: Estimates | None
+) -> pa.Table:
     """Return `windows.validation_rows` of another part, with the column `user`.
 
     Args:
@@ -37,6 +40,7 @@ def held_rows(histories: pa.Table, users: pa.Table, part: int, history: int, tex
         part: VALIDATION or TEST of `motet.data.split`.
         history: S.
         text: whitened vectors of users' texts.
+        estimates: what the heads read of labels, if they do.
     """
     parts = [np.asarray(one) for one in histories.column("parts").to_pylist()]
     moved = [np.select([one < part, one == part], [TRAIN, VALIDATION], UNUSED).astype(np.int8) for one in parts]
@@ -45,7 +49,7 @@ def held_rows(histories: pa.Table, users: pa.Table, part: int, history: int, tex
     histories = histories.set_column(place, "parts", pa.array(moved, pa.list_(pa.int8())))
     known = [int((one == TRAIN).sum()) for one, held in zip(moved, held_U, strict=True) if held]
     histories = histories.filter(pa.array(held_U))
-    rows = validation_rows(histories, users, history, text)
+    rows = validation_rows(histories, users, history, text, estimates)
     return rows.append_column("user", histories.column("user")).append_column("met", pa.array(known, pa.int32()))
 
 
@@ -115,7 +119,8 @@ def _predictions(
     retrieval = next(task.name for task in step.tasks if not task.scored)
     yield retrieval, _places(step, user_BD, catalogue_ID, batch, excludes_seen)[rows_R, columns_R].numpy()
     if model.tasks:
-        outputs = step.catalogue.task_outputs(model, user_BD[rows_R], catalogue_ID[items_R], items_R)
+        estimates_RF = None if batch.estimates_BPF is None else batch.estimates_BPF[rows_R, columns_R]
+        outputs = step.catalogue.task_outputs(model, user_BD[rows_R], catalogue_ID[items_R], items_R, estimates_RF)
         raw_RC = model.raw_scores([one.float() for one in outputs]).numpy()
         for place, task in enumerate(model.tasks):
             yield task.name, _in_label_unit(task, raw_RC[:, place], step.scales[task.name])

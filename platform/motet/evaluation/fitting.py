@@ -60,8 +60,7 @@ def gather_examples(
             order_C = np.argsort(draw.random(len(taken_C)) - taken_C, kind="stable")[:most]
             kept = np.sort(order_C)
             found, features_CF, taken_C = found.take(kept), features_CF[kept], taken_C[kept]
-        pairs_ND = np.broadcast_to(state.raw_D, (len(user.targets_N), len(state.raw_D)))
-        raw_NT = reranker.raw_scores(pairs_ND, user.targets_N)
+        raw_NT = reranker.raw_scores(state, user.targets_N)
         labels = [score.labels(user.labels) for score in recipe.scores]
         labels_NT = np.stack(labels, 1) if labels else np.zeros((len(user.targets_N), 0), np.float32)
         assert user.moments_N is not None

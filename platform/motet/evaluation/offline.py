@@ -103,7 +103,7 @@ def _lists(recommender: Recommender, state: Any, query: Query, shown: list[int])
 def _tasks(recommender: Recommender, state: Any, user: HeldOut) -> dict[str, list[list[float]]]:
     """Return {score: [[prediction, label, slate], ...]} for the held-out events; -1 is no slate."""
     reranker = recommender.reranker
-    raw_NT = reranker.raw_scores(_pairs(state, user.targets_N), user.targets_N)
+    raw_NT = reranker.raw_scores(state, user.targets_N)
     none_N = np.full(len(user.targets_N), -1)
     rows = {}
     for column, score in enumerate(reranker.recipe.scores):
@@ -112,12 +112,8 @@ def _tasks(recommender: Recommender, state: Any, user: HeldOut) -> dict[str, lis
     return rows
 
 
-def _pairs(state: Any, places_N: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(state.raw_D, (len(places_N), len(state.raw_D)))
-
-
 def _gates(recommender: Recommender, state: Any, user: HeldOut) -> list[list[float]] | None:
-    weights_NTE = recommender.reranker.gates(_pairs(state, user.targets_N), user.targets_N)
+    weights_NTE = recommender.reranker.gates(state, user.targets_N)
     return None if weights_NTE is None else weights_NTE.mean(0).tolist()
 
 
@@ -131,7 +127,7 @@ def _policy(recommender: Recommender, state: Any, user: HeldOut, shown: list[int
     assert user.propensities_N is not None
     reranker, places = recommender.reranker, np.array(shown, np.int64)
     target_N = np.isin(user.targets_N, places) / max(len(places), 1)
-    raw_KT = reranker.raw_scores(_pairs(state, places), places)
+    raw_KT = reranker.raw_scores(state, places)
     binary = [(column, score) for column, score in enumerate(reranker.recipe.scores) if score.is_binary_task]
     served = {score.name: reranker.calibrated(score.name, raw_KT[:, column]) for column, score in binary}
     expected = {name: float(said_K.mean()) if len(said_K) else 0.0 for name, said_K in served.items()}

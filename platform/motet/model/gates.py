@@ -17,19 +17,14 @@ def _task_gates(model: Recommender) -> list[nn.Module]:
 
 
 @torch.inference_mode()
-def gate_weights(
-    model: Recommender, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor
-) -> Tensor | None:
+def gate_weights(model: Recommender, *pairs: Tensor) -> Tensor | None:
     """Return the weight of each expert in each task's mixture, [N, T, E], rows of E sum to 1; None without gates.
 
     Of `ple` it is the last layer's: the shared experts, then the task's own.
 
     Args:
         model: the network.
-        user_ND: from the user tower.
-        item_ND: from the item tower.
-        log_count_N: how often the item was met, as a scaled log.
-        ids_N: the item's place + 1; 0 for one without events.
+        pairs: the arguments of `Recommender.task_outputs`.
     """
     gates = _task_gates(model)
     if not gates:
@@ -44,7 +39,7 @@ def gate_weights(
         for task, gate in enumerate(gates)
     ]
     try:
-        model.task_outputs(user_ND, item_ND, log_count_N, ids_N)
+        model.task_outputs(*pairs)
     finally:
         for hook in hooks:
             hook.remove()

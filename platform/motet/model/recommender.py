@@ -2,7 +2,8 @@
 
 user_BD    = user tower(history)              item_ID = item tower(catalogue)
 retrieval  = cosine(user, item) / temperature
-outputs    = heads(experts([user, item, user * item, cosine, log count of the item]))     one [N, O] per task
+outputs    = heads(experts([user, item, user * item, cosine, log count of the item, estimates])) + linear(estimates)
+             one [N, O] per task
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ class Shapes:
     user_text: int
     user_slots: int
     user_numbers: int
+    estimates: int = 0
+    """Columns of `motet.estimates`; 0 if the heads read none."""
 
 
 class Recommender(nn.Module):
@@ -54,8 +57,12 @@ class Recommender(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(-2.65))
         self.experts: nn.Module | None = None
         self.task_items: nn.Embedding | None = None
+        self.linear: nn.Linear | None = None
         if self.scored:
-            width = 3 * settings.dim + 2
+            width = 3 * settings.dim + 2 + shapes.estimates
+            if shapes.estimates:
+                self.linear = nn.Linear(shapes.estimates, len(self.scored), bias=False)
+                nn.init.zeros_(self.linear.weight)
             if settings.task_embeddings:
                 self.task_items = nn.Embedding(shapes.items + 1, len(self.scored) * TASK_EMBEDDING)
                 nn.init.zeros_(self.task_items.weight)
@@ -74,7 +81,9 @@ class Recommender(nn.Module):
         scaled_ND = nn.functional.normalize(user_ND, dim=-1) / self.temperature
         return scaled_ND @ nn.functional.normalize(item_ID, dim=-1).T
 
-    def task_outputs(self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor) -> list[Tensor]:
+    def task_outputs(
+        self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor, estimates_NF: Tensor
+    ) -> list[Tensor]:
         """Return each scored task's outputs, [N, O] each.
 
         Args:
@@ -82,20 +91,28 @@ class Recommender(nn.Module):
             item_ND: from the item tower.
             log_count_N: how often the item was met, as a scaled log.
             ids_N: the item's place + 1; 0 for one without events, which has no embedding of a task.
+            estimates_NF: of `motet.estimates`; F may be 0.
         """
         assert self.experts is not None
         cosine_N = nn.functional.cosine_similarity(user_ND, item_ND, dim=-1)
-        pair = torch.cat([user_ND, item_ND, user_ND * item_ND, cosine_N.unsqueeze(-1), log_count_N.unsqueeze(-1)], -1)
+        pair = torch.cat(
+            [user_ND, item_ND, user_ND * item_ND, cosine_N.unsqueeze(-1), log_count_N.unsqueeze(-1), estimates_NF], -1
+        )
         if self.task_items is not None:
             own_NTK = self.task_items(ids_N).view(len(pair), len(self.scored), TASK_EMBEDDING)
             own_NTK = own_NTK * (ids_N > 0).to(pair.dtype)[:, None, None]
             pair = torch.cat([pair.unsqueeze(1).expand(-1, len(self.scored), -1), own_NTK], -1)
         mixed_NTD = self.experts(pair)
-        return [head(mixed_NTD[:, place]) for place, head in enumerate(self.heads)]
+        outputs = [head(mixed_NTD[:, place]) for place, head in enumerate(self.heads)]
+        if self.linear is None:
+            return outputs
+        return [one + straight for one, straight in zip(outputs, self.linear(estimates_NF).split(1, 1), strict=True)]
 
-    def task_scores(self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor) -> Tensor:
+    def task_scores(
+        self, user_ND: Tensor, item_ND: Tensor, log_count_N: Tensor, ids_N: Tensor, estimates_NF: Tensor
+    ) -> Tensor:
         """Return one raw score per pair and score of `motet.task.scores_of`, [N, C]."""
-        return self.raw_scores(self.task_outputs(user_ND, item_ND, log_count_N, ids_N))
+        return self.raw_scores(self.task_outputs(user_ND, item_ND, log_count_N, ids_N, estimates_NF))
 
     def raw_scores(self, outputs: list[Tensor]) -> Tensor:
         """Return the raw scores [N, C] of the heads' outputs: over all events, then among those of `given`."""

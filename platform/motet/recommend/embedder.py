@@ -116,6 +116,7 @@ class Embedder:
             first_ms=int(person.timestamps_S[0]) if dated else None,
             last_ms=int(person.timestamps_S[-1]) if dated else None,
             slots=person.slots,
+            labels_ST=person.labels_ST,
         )
 
     def content(self, person: Person) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from motet.estimates import ESTIMATES, Estimates
 from motet.kinds.calibration import Calibrator
 from motet.model.gates import gate_weights
 from motet.model.io import load_model
@@ -29,6 +30,8 @@ class Reranker:
         self.recipe = read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.model, self.card = load_model(folder)
+        scales = [self.card.scales[name] for name in self.model.scored]
+        self.estimates = Estimates.load(folder / ESTIMATES, scales) if self.card.shapes.estimates else None
         path = folder / "calibrators.json"
         stored: dict[str, Any] = read_json(path) if path.exists() else {}
         self.calibrators = {name: Calibrator.from_dict(one) for name, one in stored.items()}
@@ -37,29 +40,31 @@ class Reranker:
         self.item_knn = knn if isinstance(knn, NeighbourSource) else None
 
     @torch.inference_mode()
-    def raw_scores(self, user_ND: np.ndarray, places_N: np.ndarray) -> np.ndarray:
-        """Return the raw scores of pairs by `Recipe.scores`, float32 [N, C]."""
+    def raw_scores(self, user: UserState, places_N: np.ndarray) -> np.ndarray:
+        """Return the raw scores of items for a user by `Recipe.scores`, float32 [N, C]."""
         if not self.model.scored:
             return np.zeros((len(places_N), 0), np.float32)
-        return np.asarray(self.model.task_scores(*self._pairs(user_ND, places_N)).numpy())
+        return np.asarray(self.model.task_scores(*self._pairs(user, places_N)).numpy())
 
-    def _pairs(self, user_ND: np.ndarray, places_N: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """Return what the task layers read of pairs: users, items, log counts, places of the tasks' embeddings."""
-        items_ND = torch.from_numpy(self.items.vectors_ID[places_N])
-        log_count_N = torch.from_numpy(self.items.log_count_I[places_N])
-        users_ND = torch.from_numpy(np.array(user_ND, np.float32, order="C"))
-        ids_N = torch.from_numpy(np.where(self.items.log_count_I[places_N] > 0, places_N + 1, 0))
-        return users_ND, items_ND, log_count_N, ids_N
-
-    def gates(self, user_ND: np.ndarray, places_N: np.ndarray) -> np.ndarray | None:
-        """Return the weights of the experts [N, T, E] for pairs; None if there is no gate, or no pair."""
-        found = gate_weights(self.model, *self._pairs(user_ND, places_N)) if len(places_N) else None
+    def gates(self, user: UserState, places_N: np.ndarray) -> np.ndarray | None:
+        """Return the weights of the experts [N, T, E] for items; None if there is no gate, or no item."""
+        found = gate_weights(self.model, *self._pairs(user, places_N)) if len(places_N) else None
         return None if found is None else np.asarray(found.numpy())
+
+    def _pairs(self, user: UserState, places_N: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Return what the task layers read of a user with each item, as `Recommender.task_outputs` takes it."""
+        users_ND = torch.from_numpy(np.asarray(user.raw_D, np.float32)).expand(len(places_N), -1)
+        log_count_N = self.items.log_count_I[places_N]
+        estimates_NF = np.zeros((len(places_N), 0), np.float32)
+        if self.estimates is not None:
+            estimates_NF = self.estimates.of(user.items_S, user.labels_ST, places_N)
+        ids_N = np.where(log_count_N > 0, places_N + 1, 0)
+        items_ND = self.items.vectors_ID[places_N]
+        return (users_ND, *(torch.from_numpy(one) for one in (items_ND, log_count_N, ids_N, estimates_NF)))
 
     def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:
         """Return calibrated scores by name, [C] each."""
-        count = len(candidates.places_C)
-        raw_CT = self.raw_scores(np.broadcast_to(user.raw_D, (count, len(user.raw_D))), candidates.places_C)
+        raw_CT = self.raw_scores(user, candidates.places_C)
         scores = {self.recipe.retrieval_task.name: np.exp(candidates.fused_C)}
         for column, name in enumerate(self.model.scores):
             scores[name] = self.calibrated(name, raw_CT[:, column])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import ReleaseError
+from motet.estimates import ESTIMATES
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
 from motet.retrieval.library import SOURCE_FILES
@@ -40,7 +41,8 @@ def required(recipe: Recipe) -> list[str]:
     """Return the files that every bundle of a recipe holds."""
     settings = recipe.retrieval
     of_sources = {SOURCE_FILES[name] for name in settings.names if name in SOURCE_FILES}
-    return [*REQUIRED, *sorted(of_sources), *FUSIONS[settings.fusion]]
+    estimates = [ESTIMATES] if recipe.reads_estimates else []
+    return [*REQUIRED, *sorted(of_sources), *FUSIONS[settings.fusion], *estimates]
 
 
 def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class UserState:
     """Their latest event."""
     slots: tuple[int, ...] = ()
     """Their categories."""
+    labels_ST: np.ndarray | None = None
+    """Labels of the events by scored task, NaN for unknown; None if all are."""
 
     @property
     def has_history(self) -> bool:

@@ -42,6 +42,8 @@ class Batch:
     """Weight of each label in its task's loss, if a task has one."""
     slates_BPT: Tensor | None = None
     """Train: the output before the target's slate. Validation: the slate's number. -1 for none; if a task has one."""
+    estimates_BPF: Tensor | None = None
+    """Columns of `motet.estimates` of the targets, if the heads read them."""
     seen_BN: Tensor | None = None
     """Validation: items to leave out of the ranking, -1 pads."""
 
@@ -92,6 +94,7 @@ def collate(table: pa.Table, tasks: list[str], history: int) -> Batch:
             table, "weight", tasks, targets_BP, lambda name: align(table, name, width, 1, np.float32)
         ),
         slates_BPT=_optional(table, "slate", tasks, targets_BP, partial(_slates, table, width)),
+        estimates_BPF=_estimates(table, targets_BP, validation),
         seen_BN=torch.from_numpy(_right(table, "seen", 1, -1, np.int64)) if validation else None,
     )
 
@@ -122,6 +125,26 @@ def _slates(table: pa.Table, width: int, name: str) -> np.ndarray:
     slates_BP = _outputs(table, name, width, -1, np.int64)
     lengths_B, _ = _lists(table, name)
     return np.where(slates_BP > 0, slates_BP + (width - lengths_B)[:, None], slates_BP)
+
+
+def _estimates(table: pa.Table, targets_BP: np.ndarray, validation: bool) -> Tensor | None:
+    """Return the estimates of the targets; zeros where there is none."""
+    if "estimates" not in table.column_names:
+        return None
+    lengths_B, _ = _lists(table, "targets")
+    rows_N, columns_N = _place(lengths_B, np.zeros_like(lengths_B) if validation else targets_BP.shape[1] - lengths_B)
+    if not validation:
+        columns_N[_firsts(rows_N)] = 0
+    _, flat_M = _lists(table, "estimates")
+    flat_NF = flat_M.reshape(len(rows_N), -1).astype(np.float32)
+    padded_BPF = np.zeros((*targets_BP.shape, flat_NF.shape[1]), np.float32)
+    padded_BPF[rows_N, columns_N] = flat_NF
+    return torch.from_numpy(padded_BPF)
+
+
+def _firsts(rows_N: np.ndarray) -> np.ndarray:
+    """Return which entries are the first of their row."""
+    return np.append(True, np.diff(rows_N) != 0) if len(rows_N) else np.zeros(0, bool)
 
 
 def _lists(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +183,6 @@ def _outputs(table: pa.Table, name: str, width: int, fill: float, kind: type) ->
     lengths_B, flat_N = _lists(table, name)
     padded_BP: np.ndarray = np.full((len(lengths_B), width), fill, kind)
     rows_N, columns_N = _place(lengths_B, width - lengths_B)
-    first_N = np.append(True, np.diff(rows_N) != 0) if len(rows_N) else np.zeros(0, bool)
-    columns_N[first_N] = 0
+    columns_N[_firsts(rows_N)] = 0
     padded_BP[rows_N, columns_N] = flat_N
     return padded_BP

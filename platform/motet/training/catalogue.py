@@ -43,6 +43,14 @@ class Catalogue(nn.Module):
         ids_C = self.ids(places_C)
         return model.items(ids_C, self.text_IX[places_C], self.slots_IL[places_C], self.numbers_IM[places_C])
 
-    def task_outputs(self, model: Recommender, user_ND: Tensor, item_ND: Tensor, places_N: Tensor) -> list[Tensor]:
+    def task_outputs(
+        self,
+        model: Recommender,
+        user_ND: Tensor,
+        item_ND: Tensor,
+        places_N: Tensor,
+        estimates_NF: Tensor | None = None,
+    ) -> list[Tensor]:
         """Return each scored task's outputs for pairs of a user and the item at a place, [N, O] each."""
-        return model.task_outputs(user_ND, item_ND, self.log_count_I[places_N], self.ids(places_N))
+        estimates_NF = user_ND.new_zeros(len(user_ND), 0) if estimates_NF is None else estimates_NF
+        return model.task_outputs(user_ND, item_ND, self.log_count_I[places_N], self.ids(places_N), estimates_NF)

@@ -107,25 +107,37 @@ class Trainer:
     def run(
         self,
         train: Callable[[int], Iterable[Batch]],
-        validation: Callable[[], Iterable[Batch]],
+        validation: Callable[[], Iterable[Batch]] | None,
         report: Callable[[Epoch], None],
+        last: int | None = None,
     ) -> None:
         """Train until the epochs are over or the validation metric has not improved for `patience` epochs.
 
         Args:
             train: gives an epoch's batches of this worker.
-            validation: gives the validation batches of this worker.
+            validation: gives the validation batches of this worker; without it the latest epoch is the best.
             report: is called on every worker after each epoch.
+            last: epoch after which to stop, though the learning rate's schedule goes on; all of them if None.
         """
-        while self.progress.epoch < self.settings.epochs and self.progress.since_best < self.settings.patience:
+        end = self.settings.epochs if last is None else last
+        while self.progress.epoch < end and self.progress.since_best < self.settings.patience:
             start = time.monotonic()
             losses, weights, rows, waited = self._epoch(train(self.progress.epoch))
-            metrics = validate(self.step_module, validation(), self.device, self.recipe.excludes_seen)
+            metrics = self._validate(validation)
             self.progress.epoch += 1
             self.progress.balance = self.balancer.state()
             epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows, waited)
-            epoch.best = self._note_best(metrics)
+            epoch.best = self._note_best(metrics) if validation is not None else self._note_latest()
             report(epoch)
+
+    def _validate(self, validation: Callable[[], Iterable[Batch]] | None) -> dict[str, float]:
+        if validation is None:
+            return {}
+        return validate(self.step_module, validation(), self.device, self.recipe.excludes_seen)
+
+    def _note_latest(self) -> bool:
+        self.progress.best_epoch = self.progress.epoch
+        return True
 
     def _note_best(self, metrics: dict[str, float]) -> bool:
         name = self.recipe.selection

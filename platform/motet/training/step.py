@@ -88,7 +88,7 @@ class TrainStep(nn.Module):
         for name, found in negatives.items():
             if found is not None:
                 state_ND = user_BPD[found.rows_N, found.outputs_N]
-                outputs = self._outputs(state_ND, vectors, found.items_N)
+                outputs = self._outputs(state_ND, vectors, found.items_N, None)
                 more = self._loss(self._task(name), outputs, torch.zeros_like(found.weights_N), found.weights_N, None)
                 losses[name] = (losses[name][0] + more[0], losses[name][1] + more[1])
         retrieval = self._retrieval(user_ND, targets_N, rows_N, vectors, batch, idle)
@@ -128,7 +128,8 @@ class TrainStep(nn.Module):
             return {}
         has_BP = batch.targets_BP >= 0
         labels_NT, items_N = batch.labels_BPT[has_BP], batch.targets_BP[has_BP]
-        outputs = self._outputs(user_ND, vectors, items_N)
+        estimates_NF = None if batch.estimates_BPF is None else batch.estimates_BPF[has_BP]
+        outputs = self._outputs(user_ND, vectors, items_N, estimates_NF)
         losses = {}
         for place, task in enumerate(self.model.tasks):
             weights_N = None if batch.weights_BPT is None else batch.weights_BPT[has_BP][:, place]
@@ -139,13 +140,15 @@ class TrainStep(nn.Module):
             rows_N, before_N = has_BP.nonzero()[:, 0], batch.slates_BPT[has_BP][:, place]
             states_ND = user_BPD[rows_N, before_N.clamp(min=0)]
             groups_N = torch.where(before_N >= 0, rows_N * has_BP.shape[1] + before_N, -1)
-            earlier = self._outputs(states_ND, vectors, items_N)
+            earlier = self._outputs(states_ND, vectors, items_N, estimates_NF)
             losses[task.name] = self._loss(task, earlier, labels_NT[:, place], weights_N, groups_N)
         return losses
 
-    def _outputs(self, user_ND: Tensor, vectors: Vectors, items_N: Tensor) -> dict[str, Tensor]:
+    def _outputs(
+        self, user_ND: Tensor, vectors: Vectors, items_N: Tensor, estimates_NF: Tensor | None
+    ) -> dict[str, Tensor]:
         """Return each task's outputs, [N, O] each; of a binary task the logit over all events."""
-        found = self.catalogue.task_outputs(self.model, user_ND, vectors.at(items_N), items_N)
+        found = self.catalogue.task_outputs(self.model, user_ND, vectors.at(items_N), items_N, estimates_NF)
         outputs = {name: one.float() for name, one in zip(self.model.scored, found, strict=True)}
         binary = {task.name: outputs[task.name][:, 0] for task in self.model.tasks if task.kind == "binary"}
         return outputs | {name: one.unsqueeze(1) for name, one in chain_logits(binary, self.model.tasks).items()}

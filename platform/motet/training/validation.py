@@ -73,11 +73,9 @@ def _ranking_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch:
     assert batch.seen_BN is not None
     seen_BI = torch.zeros_like(logits_BI, dtype=torch.bool)
     if excludes_seen:
-        seen_BI.scatter_(1, batch.seen_BN.clamp(min=0), batch.seen_BN >= 0)
+        seen_BI = _places(batch.seen_BN, logits_BI.shape[1])
     top_BK = logits_BI.masked_fill(seen_BI, -torch.inf).topk(min(K, logits_BI.shape[1])).indices
-    wanted_BI = torch.zeros_like(seen_BI)
-    wanted_BI.scatter_(1, targets_BN.clamp(min=0), targets_BN >= 0)
-    wanted_BI &= ~seen_BI
+    wanted_BI = _places(targets_BN, logits_BI.shape[1]) & ~seen_BI
     hits_BK = wanted_BI.gather(1, top_BK).float()
     discount_K = 1 / torch.log2(torch.arange(2, hits_BK.shape[1] + 2, device=hits_BK.device).float())
     count_B = wanted_BI.sum(1)
@@ -85,6 +83,12 @@ def _ranking_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch:
     ndcg_B = (hits_BK * discount_K).sum(1) / ideal_B
     recall_B = hits_BK.sum(1) / count_B.clamp(min=1)
     return torch.stack([ndcg_B, recall_B, loss_B], 1)[count_B > 0].cpu()
+
+
+def _places(places_BN: Tensor, items: int) -> Tensor:
+    """Return where lists of places, padded with -1, are, bool [B, I]."""
+    found_BI = torch.zeros(len(places_BN), items + 1, dtype=torch.bool, device=places_BN.device)
+    return found_BI.scatter_(1, torch.where(places_BN >= 0, places_BN, items), True)[:, :items]
 
 
 def _outputs(step: TrainStep) -> list[int]:
@@ -102,7 +106,8 @@ def _label_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch: B
     labels_RT = batch.labels_BPT[rows_R, columns_R]
     if not step.model.scored:
         return labels_RT.double().cpu()
-    outputs = step.catalogue.task_outputs(step.model, user_BD[rows_R], catalogue_ID[items_R], items_R)
+    estimates_RF = None if batch.estimates_BPF is None else batch.estimates_BPF[rows_R, columns_R]
+    outputs = step.catalogue.task_outputs(step.model, user_BD[rows_R], catalogue_ID[items_R], items_R, estimates_RF)
     groups_RT = torch.full_like(labels_RT, -1, dtype=torch.float64)
     if batch.slates_BPT is not None:
         groups_RT = _groups(rows_R, batch.slates_BPT[rows_R, columns_R], number).to(groups_RT)

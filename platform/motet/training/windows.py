@@ -5,6 +5,7 @@ window of context before it (but for the user's first events). One more row per 
 
     both        user features, items, event:<task> (labels of the inputs), targets, label:<task> (of the targets)
                 gaps: seconds before each input, and last before the first target; weight:<task>, slate:<task>
+                estimates: the columns of `motet.estimates` of each target, one after another
     train       targets and all of them -1 or unknown where there is none, one entry before the first input
                 slate:<task> is the output before the slate's first event, whose user state has seen none of it
     validation  seen; slate:<task> is the slate's number
@@ -17,10 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from motet.data.split import TRAIN, VALIDATION
+from motet.estimates import NAMES, Estimates
 
 TextVectors = Callable[[list[str]], np.ndarray]
+EstimatesOf = Callable[[str], Estimates]
 Columns = dict[str, np.ndarray]
 LIKING_UNKNOWN = 2
+_MOST_ASKED = 20
 
 
 def liking_of(labels_S: np.ndarray) -> np.ndarray:
@@ -47,7 +51,14 @@ def window_bounds(events: int, history: int) -> Iterator[tuple[int, int, int]]:
         first = max(0, end - 1 - (history - stride))
 
 
-def train_rows(histories: pa.Table, users: pa.Table, history: int, text: TextVectors, multiple_of: int = 1) -> pa.Table:
+def train_rows(
+    histories: pa.Table,
+    users: pa.Table,
+    history: int,
+    text: TextVectors,
+    multiple_of: int = 1,
+    estimates: EstimatesOf | None = None,
+) -> pa.Table:
     """Return the training windows of a shard's users.
 
     Args:
@@ -57,8 +68,9 @@ def train_rows(histories: pa.Table, users: pa.Table, history: int, text: TextVec
         text: whitened vectors of users' texts.
         multiple_of: rows without targets are added up to a multiple of this, so that an equal division among as
             many workers leaves no window out.
+        estimates: those of a user, fitted on others.
     """
-    schema = _schema(histories)
+    schema = _schema(histories, estimates)
     rows: list[dict[str, Any]] = []
     owners: list[str] = []
     for row in histories.to_pylist():
@@ -66,6 +78,8 @@ def train_rows(histories: pa.Table, users: pa.Table, history: int, text: TextVec
         events = {name: values[train_N] for name, values in _events(row, schema).items()}
         events["gaps"] = gaps_of(events["timestamps"])
         starts = {name: _slate_starts(values) for name, values in events.items() if name.startswith("slate:")}
+        if estimates is not None:
+            events["estimates"] = _estimates_along(events, starts, estimates(row["user"]))
         for first, end, target in window_bounds(len(events["items"]), history):
             rows.append(_window(events, starts, first, end, target))
             owners.append(row["user"])
@@ -97,6 +111,21 @@ def _slate_starts(slates_N: np.ndarray) -> np.ndarray:
     return np.where(slates_N < 0, -1, first[number_N])
 
 
+def _estimates_along(events: Columns, starts: Columns, estimates: Estimates) -> np.ndarray:
+    """Return the estimates of each event, [N, F], from the events before it, or before the first of its slates."""
+    count = len(events["items"])
+    read_N = np.arange(count)
+    for starts_N in starts.values():
+        read_N = np.minimum(read_N, np.where(starts_N < 0, count, starts_N))
+    return estimates.along(events["items"], _labels(events), read_N)
+
+
+def _labels(events: Columns) -> np.ndarray:
+    """Return the labels [N, T] of events, tasks in the order of their columns."""
+    columns = [values for name, values in events.items() if name.startswith("label:")]
+    return np.stack(columns, 1) if columns else np.zeros((len(events["items"]), 0), np.float32)
+
+
 def _window(events: Columns, starts: Columns, first: int, end: int, target: int) -> dict[str, Any]:
     """Return one window; what belongs to targets has one entry more than `items`: before the first event."""
     targets = events["items"][first:end].copy()
@@ -115,6 +144,8 @@ def _window(events: Columns, starts: Columns, first: int, end: int, target: int)
             window[name] = chosen
             if name.startswith("label:"):
                 window[_event(name)] = values[first : end - 1]
+    if "estimates" in events:
+        window["estimates"] = np.where((targets >= 0)[:, None], events["estimates"][first:end], 0.0).reshape(-1)
     for name, values in starts.items():
         state = values[first:end] - first
         known = (values[first:end] >= 0) & (targets >= 0) & (state >= min(first, 1))
@@ -126,8 +157,9 @@ def _event(label: str) -> str:
     return "event:" + label.removeprefix("label:")
 
 
-def _schema(histories: pa.Table) -> pa.Schema:
+def _schema(histories: pa.Table, estimates: EstimatesOf | None) -> pa.Schema:
     lists = [("items", pa.int32()), ("gaps", pa.float32()), ("targets", pa.int32())]
+    lists += [("estimates", pa.float32())] if estimates is not None else []
     for name in histories.column_names:
         if name.startswith("label:"):
             lists += [(name, pa.float32()), (_event(name), pa.float32())]
@@ -141,40 +173,76 @@ def _schema(histories: pa.Table) -> pa.Schema:
 def _empty_row(schema: pa.Schema) -> dict[str, Any]:
     """Return a window without any event and any target."""
     blank: dict[str, Any] = {"items": [], "gaps": [np.nan], "targets": [-1]}
+    tasks = sum(name.startswith("label:") for name in schema.names)
+    blank["estimates"] = [0.0] * (tasks * len(NAMES))
     for name in schema.names:
         if name not in blank:
             blank[name] = [] if name.startswith("event:") else [-1] if name.startswith("slate:") else [None]
     return blank
 
 
-def validation_rows(histories: pa.Table, users: pa.Table, history: int, text: TextVectors) -> pa.Table:
-    """Return one row per user with events in the validation part: the latest train events, and what came next."""
-    schema = _schema(histories)
+def validation_rows(
+    histories: pa.Table,
+    users: pa.Table,
+    history: int,
+    text: TextVectors,
+    estimates: Estimates | None = None,
+    known: str = "parts",
+) -> pa.Table:
+    """Return rows of users with events in the validation part: the latest events known then, and what came.
+
+    Args:
+        histories: rows of `histories/`.
+        users: rows of `users/` that hold at least the same users.
+        history: inputs per row.
+        text: whitened vectors of users' texts.
+        estimates: fitted without validation.
+        known: `evaluate.history`: under parts one row per user, else one per event, at most 20 of a user.
+    """
+    schema = _schema(histories, None if estimates is None else lambda _: estimates)
     rows: list[dict[str, Any]] = []
     owners: list[str] = []
     for row in histories.to_pylist():
-        parts_N = np.asarray(row["parts"])
-        train_N, held_N = parts_N == TRAIN, parts_N == VALIDATION
-        if not held_N.any():
-            continue
         events = _events(row, schema)
-        items_N, moments_N = events["items"][train_N], events["timestamps"]
-        gaps_N = gaps_of(np.append(moments_N[train_N], moments_N[held_N][0]))
-        found = {
-            "items": items_N[-history:],
-            "gaps": gaps_N[-min(len(items_N), history) - 1 :],
-            "seen": np.unique(items_N),
-            "targets": events["items"][held_N],
-        }
-        for name, values in events.items():
-            if name.startswith("slate:"):
-                found[name] = np.where(np.isin(values[held_N], values[train_N]), -1, values[held_N])
-            elif name.startswith(("label:", "weight:")):
-                found[name] = values[held_N]
-                found |= {_event(name): values[train_N][-history:]} if name.startswith("label:") else {}
-        rows.append(found)
-        owners.append(row["user"])
+        for known_N, held_N in _asked(np.asarray(row["parts"]), known):
+            rows.append(_held_row(events, known_N, held_N, history, estimates))
+            owners.append(row["user"])
     return _with_user(rows, owners, users, text, schema.insert(2, pa.field("seen", pa.list_(pa.int32()))))
+
+
+def _asked(parts_N: np.ndarray, known: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (places known, places that came) of each row of a user."""
+    held = np.flatnonzero(parts_N == VALIDATION)
+    if len(held) == 0:
+        return
+    if known == "parts":
+        yield np.flatnonzero(parts_N == TRAIN), held
+        return
+    usable_N = parts_N == TRAIN if known == "before" else parts_N <= VALIDATION
+    for place in held[np.unique(np.linspace(0, len(held) - 1, _MOST_ASKED).astype(int))]:
+        yield np.flatnonzero(usable_N[:place]), np.array([place])
+
+
+def _held_row(
+    events: Columns, known_N: np.ndarray, held_N: np.ndarray, history: int, estimates: Estimates | None
+) -> dict[str, Any]:
+    items_N, moments_N = events["items"][known_N], events["timestamps"]
+    gaps_N = gaps_of(np.append(moments_N[known_N], moments_N[held_N][0]))
+    found = {
+        "items": items_N[-history:],
+        "gaps": gaps_N[-min(len(items_N), history) - 1 :],
+        "seen": np.unique(items_N),
+        "targets": events["items"][held_N],
+    }
+    if estimates is not None:
+        found["estimates"] = estimates.of(items_N, _labels(events)[known_N], found["targets"]).reshape(-1)
+    for name, values in events.items():
+        if name.startswith("slate:"):
+            found[name] = np.where(np.isin(values[held_N], values[known_N]), -1, values[held_N])
+        elif name.startswith(("label:", "weight:")):
+            found[name] = values[held_N]
+            found |= {_event(name): values[known_N][-history:]} if name.startswith("label:") else {}
+    return found
 
 
 def _with_user(

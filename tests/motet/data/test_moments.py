@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from motet.data.moments import LATER, NOW, Moment, past_moments
+from motet.data.moments import BEFORE_VALIDATION, LATER, NOW, Before, Moment, first_training, past_moments
 from motet.data.split import TEST, TRAIN, VALIDATION
 from motet.data_settings import Split
 
@@ -63,3 +63,19 @@ def test_parts_by_place_among_the_training_events(back: int, parts: list[list[in
         ([1, 2, 3, 4, 5], [TRAIN, TRAIN, TRAIN, VALIDATION, TEST]), ([1], [TRAIN]), ([1, 2, 3], [TRAIN, TEST, TRAIN])
     )
     assert Moment(back=back).parts(histories).column("parts").to_pylist() == parts
+
+
+def test_before_a_part_all_that_came_earlier_is_trained_on() -> None:
+    histories = _histories(([1, 2, 3], [TRAIN, VALIDATION, TEST]))
+    assert Before(TEST).parts(histories).column("parts").to_pylist() == [[TRAIN, TRAIN, TEST]]
+    assert BEFORE_VALIDATION.parts(histories).equals(histories)
+
+
+def test_the_first_network_leaves_out_what_came_at_the_moments_it_is_asked_about() -> None:
+    split = Split(kind="time", validation=0.1, test=0.1)
+    moments = past_moments(split, PERCENTILES, 5)
+    for held_back in (1, 3):
+        trained = first_training(split, PERCENTILES, held_back)
+        assert all(trained.at_ms <= moment.at_ms for moment in moments[:held_back])
+    assert first_training(split, PERCENTILES, 0) == BEFORE_VALIDATION
+    assert first_training(Split(kind="leave_one_out"), PERCENTILES, 2) == Moment(back=2)

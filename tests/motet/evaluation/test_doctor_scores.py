@@ -19,7 +19,7 @@ def trained(tiny):
 
 
 def rows_of(tiny, part):
-    return held_rows(tiny.histories, tiny.users, part, tiny.recipe.model.history, tiny.text)
+    return held_rows(tiny.histories, tiny.users, part, tiny.recipe.model.history, tiny.text, None)
 
 
 def scores_of(tiny, networks, part):

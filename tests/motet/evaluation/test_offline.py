@@ -109,7 +109,7 @@ def test_task_predictions_stand_beside_their_labels(tiny: Tiny, recommender: Rec
     user = held_out(tiny.histories, TEST, "label:like")[4]
     (row,) = evaluate_users(recommender, [user])
     state = recommender.embedder.states([user.person(recommender.embedder.people.find(user.user))])[0]
-    raw = recommender.reranker.raw_scores(state.raw_D[None], user.targets_N)[0]
+    raw = recommender.reranker.raw_scores(state, user.targets_N)[0]
     ((like, like_label, like_slate),), ((rating, rating_label, _),) = row["tasks"]["like"], row["tasks"]["rating"]
     assert like_slate == -1
     assert (like_label, rating_label) == (user.labels["like"][0], user.labels["rating"][0])

@@ -13,7 +13,7 @@ from tests.builders import Tiny
 def _pairs(rows: int = 6) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
     users_ND, items_ND = (torch.randn(rows, 8, generator=generator) for _ in range(2))
-    return users_ND, items_ND, torch.rand(rows, generator=generator), torch.arange(rows)
+    return users_ND, items_ND, torch.rand(rows, generator=generator), torch.arange(rows), torch.zeros(rows, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The whole network: cosine over temperature, heads over pairs; and on disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,21 @@ def test_a_task_score_is_its_head_over_its_mixture_of_the_pair(model: Recommende
     pair = torch.cat([user, item, user * item, cosine[:, None], count[:, None]], 1)
     mixed = model.experts(pair)
     expected = torch.stack([mixed[:, t] @ head.weight[0] + head.bias for t, head in enumerate(model.heads)], 1)
-    torch.testing.assert_close(model.task_scores(user, item, count, torch.arange(5)), expected, atol=1e-5, rtol=1e-5)
+    found = model.task_scores(user, item, count, torch.arange(5), torch.zeros(5, 0))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert model.scored == ["like", "rating"]
+
+
+@torch.no_grad()
+def test_estimates_are_read_by_the_experts_and_straight_by_each_task(tiny: Tiny) -> None:
+    card = replace(tiny.card, shapes=replace(tiny.card.shapes, estimates=3))
+    model = card.build().eval()
+    pair = (torch.randn(5, 8), torch.randn(5, 8), torch.rand(5), torch.arange(5))
+    before, other = model.task_scores(*pair, torch.zeros(5, 3)), model.task_scores(*pair, torch.ones(5, 3))
+    assert not torch.allclose(before, other)  # by the experts: the straight part is zero at the beginning
+    assert model.linear is not None
+    model.linear.weight.copy_(torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, -1.0]]))
+    torch.testing.assert_close(model.task_scores(*pair, torch.ones(5, 3)), other + torch.tensor([7.0, -1.0]))
 
 
 def test_save_and_load_give_the_same_network_in_evaluation_mode(tiny: Tiny, model: Recommender, tmp_path: Path) -> None:

@@ -105,3 +105,14 @@ def test_the_last_output_is_the_first_for_those_without_events() -> None:
     outputs = torch.arange(12.0).reshape(2, 3, 2)
     valid = torch.tensor([[False, True], [False, False]])
     assert last_output(outputs, valid).tolist() == [[4.0, 5.0], [6.0, 7.0]]
+
+
+def test_padding_hides_nothing_of_the_first_item(tiny: Tiny, step: TrainStep) -> None:
+    """Padding stands after real places in `seen` and in the targets, and the first item of the catalogue is a place."""
+    (batch,) = tiny.validation()
+    one = _rows(batch, slice(0, 1))
+    labels = torch.full((1, 2, 2), torch.nan)
+    wanted = replace(one, seen_BN=torch.tensor([[1, -1]]), targets_BP=torch.tensor([[0, -1]]), labels_BPT=labels)
+    assert "watch.ndcg" in validate(step, [wanted], torch.device("cpu"))
+    seen = replace(wanted, seen_BN=torch.tensor([[0, -1]]))
+    assert validate(step, [seen], torch.device("cpu")) == {}

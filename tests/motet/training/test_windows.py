@@ -3,10 +3,14 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.data.split import TEST, TRAIN, VALIDATION
+from motet.estimates import Estimates, LabelSums
+from motet.kinds import LabelScale
+from motet.training.batches import collate
 from motet.training.windows import gaps_of, liking_of, train_rows, validation_rows, window_bounds
 
 USERS = pa.table(
@@ -152,3 +156,60 @@ def test_a_slate_that_began_in_training_is_none_of_validation() -> None:
     assert row["slate:best"] == [-1, 3, 3]
     assert row["gaps"][1:] == [10, 20]
     assert row["event:like"] == [1.0, 1.0]
+
+
+def _asked(known: str, history: int = 9) -> list[tuple[list[int], list[int]]]:
+    """Rows of someone with held-out events among and after the training events: (inputs, targets)."""
+    parts = [TRAIN, VALIDATION, TRAIN, TEST, VALIDATION, TRAIN]
+    histories = _histories(("a", [1, 2, 3, 4, 5, 6], parts, [1.0, 0.0, None, 1.0, 1.0, 0.0]))
+    rows = validation_rows(histories, USERS, history, _text, None, known).to_pylist()
+    return [(row["items"], row["targets"]) for row in rows]
+
+
+def test_validation_knows_what_the_evaluation_will_know() -> None:
+    assert _asked("parts") == [([1, 3, 6], [2, 5])]
+    assert _asked("before") == [([1], [2]), ([1, 3], [5])]
+    assert _asked("rolling") == [([1], [2]), ([1, 2, 3], [5])]
+    assert _asked("rolling", history=2) == [([1], [2]), ([2, 3], [5])]
+
+
+def test_of_very_many_events_some_are_asked() -> None:
+    histories = _histories(("a", list(range(1000)), [VALIDATION] * 1000, [1.0] * 1000))
+    rows = validation_rows(histories, USERS, 3, _text, None, "rolling").to_pylist()
+    assert [row["targets"][0] for row in rows[:2]] == [0, 52]
+    assert (len(rows), rows[-1]["targets"]) == (20, [999])
+
+
+def _estimates() -> Estimates:
+    draw = np.random.default_rng(0)
+    sums = LabelSums(draw.normal(size=(1, 20)), draw.integers(1, 9, (1, 20)).astype(float))
+    scale = LabelScale(0.5, 0.5, 0.0, 1.0, True)
+    return Estimates.fit([scale], sums, draw.normal(size=(1, 20, 20)).astype(np.float32))
+
+
+def test_each_target_has_its_estimates_in_training_and_validation() -> None:
+    items, labels = [5, 6, 7, 8, 9, 3, 4], [1.0, 0.0, None, 1.0, 0.0, 1.0, 1.0]
+    histories = _histories(("b", items, [TRAIN] * 5 + [VALIDATION] * 2, labels))
+    estimates = _estimates()
+    train_NF = estimates.along(np.array(items[:5]), np.array(labels[:5], np.float32)[:, None])
+    windows = train_rows(histories, USERS, 3, _text, 2, lambda _: estimates)
+    batch = collate(windows, ["like"], 3)
+    assert batch.estimates_BPF is not None
+    targets_BP = batch.targets_BP.numpy()
+    for place, item in enumerate(items[:5]):
+        found = batch.estimates_BPF[torch.from_numpy(targets_BP == item)].numpy()
+        np.testing.assert_allclose(found, train_NF[place : place + 1], atol=1e-6)
+    assert (batch.estimates_BPF[batch.targets_BP < 0] == 0).all()
+    held = collate(validation_rows(histories, USERS, 3, _text, estimates), ["like"], 3)
+    assert held.estimates_BPF is not None
+    asked_NF = estimates.of(np.array(items[:5]), np.array(labels[:5], np.float32)[:, None], np.array([3, 4]))
+    np.testing.assert_allclose(held.estimates_BPF[0].numpy(), asked_NF, atol=1e-6)
+
+
+def test_events_of_a_slate_have_estimates_from_before_it() -> None:
+    estimates = _estimates()
+    (row,) = train_rows(_slates([-1, 7, 7, 7]), USERS, 10, _text, 1, lambda _: estimates).to_pylist()
+    found_NF = np.array(row["estimates"], np.float32).reshape(5, -1)[1:] if len(row["targets"]) == 5 else None
+    found_NF = np.array(row["estimates"], np.float32).reshape(len(row["targets"]), -1) if found_NF is None else found_NF
+    offsets_N = found_NF[-3:, 0]
+    assert offsets_N[0] == offsets_N[1] == offsets_N[2] != 0
