@@ -97,7 +97,7 @@ class Trainer:
         self._parameters = list(step.parameters())
         self._retrieval = [task.scored for task in step.tasks].index(False)
         self.progress = Progress()
-        self.total_steps = max(1, steps_per_epoch * self.settings.epochs)
+        self.steps_per_epoch, self.epochs = steps_per_epoch, self.settings.epochs
 
     def restore(self, progress: Progress) -> None:
         """Go on from a checkpoint's progress (model and optimiser are loaded already)."""
@@ -117,10 +117,10 @@ class Trainer:
             train: gives an epoch's batches of this worker.
             validation: gives the validation batches of this worker; without it the latest epoch is the best.
             report: is called on every worker after each epoch.
-            last: epoch after which to stop, though the learning rate's schedule goes on; all of them if None.
+            last: how many epochs there are instead of `train.epochs`.
         """
-        end = self.settings.epochs if last is None else last
-        while self.progress.epoch < end and self.progress.since_best < self.settings.patience:
+        self.epochs = self.settings.epochs if last is None else last
+        while self.progress.epoch < self.epochs and self.progress.since_best < self.settings.patience:
             start = time.monotonic()
             losses, weights, rows, waited = self._epoch(train(self.progress.epoch))
             metrics = self._validate(validation)
@@ -234,7 +234,7 @@ class Trainer:
         warmup = self.settings.warmup_steps
         if step < warmup:
             return self.settings.learning_rate * (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, self.total_steps - warmup))
+        done = min(1.0, (step - warmup) / max(1, self.steps_per_epoch * self.epochs - warmup))
         return self.settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
 
     def _precision(self) -> AbstractContextManager[Any]:

@@ -186,3 +186,12 @@ def test_a_recipe_with_the_retrieval_task_alone_trains(encoder_folder: Path) -> 
 
 def test_progress_starts_at_nothing() -> None:
     assert Progress() == Progress(epoch=0, step=0, best=None, best_epoch=0, since_best=0, balance={})
+
+
+def test_without_validation_the_last_of_the_given_epochs_is_kept_and_the_rate_has_fallen(tiny: Tiny) -> None:
+    trainer, epochs = tiny.trainer(), []
+    trainer.run(lambda _: tiny.batches(8), None, epochs.append, 2)
+    assert [(epoch.best, epoch.validation) for epoch in epochs] == [(True, {}), (True, {})]
+    assert trainer.progress.best_epoch == 2
+    peak, steps = tiny.recipe.train.learning_rate, trainer.steps_per_epoch * 2
+    assert trainer.learning_rate(steps) == pytest.approx(0.1 * peak)
