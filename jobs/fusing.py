@@ -112,7 +112,7 @@ def _gather(
     rows = []
     for chunk in batch.to_pylist():
         held = held_out_rows(chunk["file"], chunk["users"], part, recipe.liked_label, known, asked_ms)
-        examples = gather_examples(recommender, held, withheld, most, recipe.seed)
+        examples = gather_examples(recommender, held, withheld, most, recipe.seed, scored=fitted is None)
         for number, (user, one) in enumerate(zip(held, examples, strict=True)):
             arrays = {
                 "scores": one.scores_CS, "ranks": one.ranks_CS, "features": one.features_CF,

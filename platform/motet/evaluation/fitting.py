@@ -35,6 +35,7 @@ def gather_examples(
     withheld: tuple[str, ...] = (),
     most: int | None = None,
     seed: int = 0,
+    scored: bool = True,
 ) -> list[Example]:
     """Return one example per user.
 
@@ -44,6 +45,7 @@ def gather_examples(
         withheld: sources that have seen the held-out part, and therefore say nothing.
         most: candidates kept per user: all that came, and a sample of the others; all if None.
         seed: of the sample.
+        scored: whether the raw scores are wanted; else there are no rows of scores and labels.
     """
     embedder, retriever, reranker = recommender.embedder, recommender.retriever, recommender.reranker
     recipe, draw = retriever.recipe, np.random.default_rng(seed)
@@ -60,14 +62,15 @@ def gather_examples(
             order_C = np.argsort(draw.random(len(taken_C)) - taken_C, kind="stable")[:most]
             kept = np.sort(order_C)
             found, features_CF, taken_C = found.take(kept), features_CF[kept], taken_C[kept]
-        raw_NT = reranker.raw_scores(state, user.targets_N)
-        labels = [score.labels(user.labels) for score in recipe.scores]
-        labels_NT = np.stack(labels, 1) if labels else np.zeros((len(user.targets_N), 0), np.float32)
+        judged = slice(None) if scored else slice(0)
+        raw_NT = reranker.raw_scores(state, user.targets_N[judged])
+        labels = [score.labels(user.labels)[judged] for score in recipe.scores]
+        labels_NT = np.stack(labels, 1) if labels else np.zeros((len(raw_NT), 0), np.float32)
         assert user.moments_N is not None
         examples.append(
             Example(
                 found.scores_CS, found.ranks_CS, features_CF, np.flatnonzero(taken_C), missed, raw_NT, labels_NT,
-                user.moments_N,
+                user.moments_N[judged],
             )
         )  # fmt: skip
     return examples

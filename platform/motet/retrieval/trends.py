@@ -135,7 +135,7 @@ class Trends:
         week = HALF_LIVES.index(7.0)
         two_months_I = events @ (0.5 ** (age_N / 60.0))
         trend_I = np.log((events_IH[:, week] + 1) / (two_months_I + 1))
-        first_I, last_I = _ends(events, end)
+        first_I, last_I = _ends(events)
         share = liked_IH[:, -1].sum() / max(events_IH[:, -1].sum(), 1.0)
         liking_I = (liked_IH[:, -1] + _PRIOR_EVENTS * share) / (events_IH[:, -1] + _PRIOR_EVENTS)
         known_I = first_I >= 0
@@ -164,10 +164,10 @@ class Trends:
         return cls([table], about["items"], about["first"], about["length"], about["last"])
 
 
-def _ends(events: sp.csc_matrix, end: int) -> tuple[np.ndarray, np.ndarray]:
+def _ends(events: sp.csc_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and the latest bin of each item, -1 for items without events."""
-    coo = events.tocoo()
-    first_I, last_I = np.full(events.shape[0], end), np.full(events.shape[0], -1)
-    np.minimum.at(first_I, coo.row, coo.col)
-    np.maximum.at(last_I, coo.row, coo.col)
-    return np.where(last_I >= 0, first_I, -1), last_I
+    coo = events.tocoo()  # of a matrix by columns, so bins rise; of several assignments to one place the last one stays
+    first_I, last_I = np.full(events.shape[0], -1), np.full(events.shape[0], -1)
+    last_I[coo.row] = coo.col
+    first_I[coo.row[::-1]] = coo.col[::-1]
+    return first_I, last_I
