@@ -71,6 +71,16 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path) -> tuple[int, 
     return found, found + sum(one["missed"] for one in validation)
 
 
+def calibrate_again(folder: Path, recipe: Recipe, prepared: Path) -> None:
+    """Write the calibrators of the network that is now in the draft, over validation events that it was trained on.
+
+    A network that left the latest events out is further off from what comes than one that knows them, so its
+    calibrators would bend what needs no bending.
+    """
+    _fit_calibrators(folder, recipe, _ask(folder, recipe, prepared / "histories", VALIDATION,
+                                          asked_at(prepared, VALIDATION), most=1))  # fmt: skip
+
+
 def _of_moment(
     place: Path, moment: Moment, draft: Path, recipe: Recipe, prepared: Path, withheld: tuple[str, ...]
 ) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import ray
 from safetensors.numpy import load_file, save_file
 
 from jobs.collaborative import write_sources
-from jobs.fusing import fit_on_the_past, past_of
+from jobs.fusing import calibrate_again, fit_on_the_past, past_of
 from jobs.histories import UserTexts, item_inputs, shards_of
 from jobs.stages import Result, Run, code_version, run_stage, say
 from jobs.train import released
@@ -64,6 +64,8 @@ def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path)
     found, targets = fit_on_the_past(folder, recipe, prepared)
     if (final := released(trained)) != trained:
         _write_network(folder, recipe, prepared, embedded, final)
+        if recipe.train.held_back:
+            calibrate_again(folder, recipe, prepared)
     recall, kind = _measure(folder, recipe)
     say("index: sources on train and validation")
     write_sources(folder, read_recipe(folder), past_of(prepared, prepared / "histories", TEST))
