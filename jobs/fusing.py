@@ -143,8 +143,8 @@ def _unpack(row: dict[str, Any]) -> dict[str, Any]:
         "features": np.frombuffer(row["features"], np.float32).reshape(count, -1),
         "rows": np.frombuffer(row["rows"], np.int64),
         "missed": row["missed"],
-        "raw": np.frombuffer(row["raw"], np.float32).reshape(targets, -1),
-        "labels": np.frombuffer(row["labels"], np.float32).reshape(targets, -1),
+        "raw": np.frombuffer(row["raw"], np.float32).reshape(targets, -1 if targets else 0),
+        "labels": np.frombuffer(row["labels"], np.float32).reshape(targets, -1 if targets else 0),
         "moments": np.frombuffer(row["moments"], np.int64),
     }
 

@@ -167,7 +167,7 @@ def test_the_gates_of_the_held_out_events_are_the_network_s(tiny: Tiny, recommen
     user = held_out(tiny.histories, TEST, "label:like")[3]
     (row,) = evaluate_users(recommender, [user])
     state = recommender.embedder.states([user.person(recommender.embedder.people.find(user.user))])[0]
-    weights_NTE = recommender.reranker.gates(state.raw_D[None], user.targets_N)
+    weights_NTE = recommender.reranker.gates(state, user.targets_N)
     assert weights_NTE is not None
     np.testing.assert_allclose(row["gates"], weights_NTE[0], rtol=1e-6)
     assert np.array(row["gates"]).shape == (2, 2)
