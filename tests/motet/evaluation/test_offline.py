@@ -171,7 +171,7 @@ def test_the_gates_of_the_held_out_events_are_the_network_s(tiny: Tiny, recommen
     assert weights_NTE is not None
     np.testing.assert_allclose(row["gates"], weights_NTE[0], rtol=1e-6)
     assert np.array(row["gates"]).shape == (2, 2)
-    assert recommender.reranker.gates(np.zeros((0, 8)), np.zeros(0, np.int64)) is None
+    assert recommender.reranker.gates(state, np.zeros(0, np.int64)) is None
 
 
 def test_what_was_asked_is_the_same_hash_for_the_same_question_only(tiny: Tiny, recommender: Recommender) -> None:
