@@ -202,7 +202,7 @@ def test_the_policy_of_a_user_by_hand(tiny: Tiny, recommender: Recommender) -> N
     assert row["policy"]["target"] == [0.1, 0.0, 0.1]
     np.testing.assert_array_equal(row["policy"]["propensity"], [0.2, 0.5, np.nan])
     state = recommender.embedder.states([user.person(recommender.embedder.people.find(user.user))])[0]
-    raw_KT = recommender.reranker.raw_scores(np.broadcast_to(state.raw_D, (10, 8)), np.array(shown))
+    raw_KT = recommender.reranker.raw_scores(state, np.array(shown))
     expected = recommender.reranker.calibrated("like", raw_KT[:, 0]).mean()
     assert row["policy"]["expected"] == {"like": pytest.approx(expected, rel=1e-5)}
 
