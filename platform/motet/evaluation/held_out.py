@@ -27,6 +27,8 @@ class HeldOut:
     """Labels of the history by scored task."""
     asked_ms: int | None = None
     """The moment of asking."""
+    warm: bool = True
+    """Whether there is an event in the parts before; someone new may have a history all the same (rolling)."""
     moments_N: np.ndarray | None = None
     """When each target came, in milliseconds."""
     propensities_N: np.ndarray | None = None
@@ -66,7 +68,7 @@ def held_out(
     for row in histories.to_pylist():
         parts_S = np.array(row["parts"])
         held = np.flatnonzero(parts_S == part)
-        arrays = _Row(row, columns, slates, liked)
+        arrays = _Row(row, columns, slates, liked, bool((parts_S < part).any()))
         if known == "parts":
             if len(held):
                 found.append(arrays.entry(np.flatnonzero(parts_S < part), held, asked_ms))
@@ -82,8 +84,10 @@ def held_out(
 class _Row:
     """A user's history as arrays."""
 
-    def __init__(self, row: dict[str, Any], columns: list[str], slates: list[str], liked: str | None) -> None:
-        self.user = row["user"]
+    def __init__(
+        self, row: dict[str, Any], columns: list[str], slates: list[str], liked: str | None, warm: bool
+    ) -> None:
+        self.user, self.warm = row["user"], warm
         self.items_S = np.array(row["items"], np.int64)
         self.moments_S = np.array(row["timestamps"], np.int64)
         count = len(self.items_S)
@@ -111,6 +115,7 @@ class _Row:
             slates,
             self.labels_ST[before],
             int(self.moments_S[now][0]) if asked_ms is None else asked_ms,
+            self.warm,
             self.moments_S[now],
             None if self.propensities_S is None else self.propensities_S[now],
         )

@@ -43,7 +43,7 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
 
     | key | what it holds |
     |---|---|
-    | user, warm | the id; whether there is a history before the part |
+    | user, warm | the id; whether they have an event in the parts before |
     | asked | a hash of user, history, held-out events and moment: equal if another release was asked the same |
     | lists, metrics | by system: `motet` (all steps) or a single source's own order; nothing without a target |
     | tasks | by score the prediction, label and slate of each held-out event |
@@ -65,7 +65,7 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
         rows.append(
             {
                 "user": user.user,
-                "warm": state.has_history,
+                "warm": user.warm,
                 "asked": _asked(recommender, user),
                 "lists": lists,
                 "metrics": {name: rank_metrics(places, targets, query.k) for name, places in lists.items()},

@@ -7,15 +7,14 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import EvaluationError
+from motet.evaluation.bootstrap import ratio_interval
 from motet.evaluation.off_policy import Logged, estimates
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import (
     METRICS,
-    bootstrap_interval,
     coverage,
     diversity,
     novelty,
-    paired_bootstrap,
 )
 from motet.recipe import Recipe
 from motet.task import Score
@@ -57,21 +56,21 @@ def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
 def _ranking(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
     counts_I = items.column("count").to_numpy()
     attributes = _attributes(items)
-    systems, ndcg = {}, {}
+    systems, ndcg, owner_N = {}, {}, np.unique([row["user"] for row in rows], return_inverse=True)[1]
     for name in rows[0]["lists"]:
         lists = [row["lists"][name] for row in rows]
         values = {metric: np.array([row["metrics"][name][metric] for row in rows]) for metric in METRICS}
         ndcg[name] = values["ndcg"]
         few = lists[:_LISTS_FOR_DIVERSITY]
-        systems[name] = {metric: _interval(values[metric], recipe.seed) for metric in METRICS} | {
+        systems[name] = {metric: _interval(values[metric], owner_N, recipe.seed) for metric in METRICS} | {
             "coverage": coverage(lists, items.num_rows),
             "diversity": _mean(diversity(one, attributes) for one in few),
             "novelty": _mean(novelty(one, counts_I) for one in few),
         }
     names = [name for name in systems if name != OURS]
-    pairs = {name: paired_bootstrap(ndcg[OURS], ndcg[name], recipe.seed) for name in names}
-    differences = {name: dict(zip(("mean", "low", "high"), pair, strict=True)) for name, pair in pairs.items()}
-    return {"k": recipe.evaluate.k, "users": len(rows), "systems": systems, "differences": differences}
+    differences = {name: _interval(ndcg[OURS] - ndcg[name], owner_N, recipe.seed) for name in names}
+    counts = {"k": recipe.evaluate.k, "users": int(owner_N.max()) + 1, "lists": len(rows)}
+    return counts | {"systems": systems, "differences": differences}
 
 
 def _attributes(items: pa.Table) -> list[frozenset[str]]:
@@ -84,9 +83,11 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _interval(values_U: np.ndarray, seed: int) -> dict[str, float]:
-    low, high = bootstrap_interval(values_U, seed)
-    return {"mean": float(values_U.mean()), "low": low, "high": high}
+def _interval(values_N: np.ndarray, owner_N: np.ndarray, seed: int) -> dict[str, float]:
+    """Return the mean over lists with its interval over users, who have one list, or one for each event."""
+    found = ratio_interval(values_N, np.ones(len(values_N)), owner_N, seed)
+    assert found is not None
+    return {"mean": float(values_N.mean()), "low": found[0], "high": found[1]}
 
 
 def found_of(name: str, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -63,3 +63,14 @@ def test_moments_and_propensities_go_with_what_came() -> None:
     found = held_out(HISTORIES.append_column("propensities", shown), TEST, "label:like")
     np.testing.assert_array_equal(found[0].propensities_N, [0.25, np.nan])
     assert found[1].propensities_N.tolist() == [0.125]
+
+
+def test_who_is_new_stays_new_while_they_gather_a_history() -> None:
+    found = held_out(HISTORIES, TEST, "label:like", "rolling")
+    assert [(one.user, len(one.items_S), one.warm) for one in found][:2] == [("a", 1, True), ("a", 4, True)]
+    moved = HISTORIES.set_column(
+        HISTORIES.column_names.index("parts"), "parts",
+        pa.array([[TEST] * len(one) for one in HISTORIES.column("parts").to_pylist()], pa.list_(pa.int8())),
+    )  # fmt: skip
+    assert {one.warm for one in held_out(moved, TEST, "label:like", "rolling")} == {False}
+    assert max(len(one.items_S) for one in held_out(moved, TEST, "label:like", "rolling")) > 1
