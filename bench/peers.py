@@ -9,6 +9,7 @@ import csv
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,52 @@ def with_cornac(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
     return found
 
 
+_RECHUB_EPOCHS = 12
+
+
+def with_rechub(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
+    """MMoE of torch-rechub on ids with the tasks rating, like and ok; the epoch is the one best on validation."""
+    import torch
+    from torch_rechub.basic.features import SparseFeature
+    from torch_rechub.models.multi_task import MMOE
+    from torch_rechub.trainers import MTLTrainer
+
+    names = ("user_id", "item_id")
+    codes = {
+        name: {value: place for place, value in enumerate(sorted({row[name] for row in history}), 1)} for name in names
+    }
+
+    def inputs(rows: Rows) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor([codes[name].get(row[name], 0) for row in rows]) for name in names}
+
+    def fitted(rows: Rows, epochs: int) -> Iterator[MMOE]:
+        torch.manual_seed(42)
+        features = [SparseFeature(name, vocab_size=len(codes[name]) + 1, embed_dim=16) for name in names]
+        kinds = ["regression", "classification", "classification"]
+        towers = [{"dims": [16]} for _ in kinds]
+        model = MMOE(
+            features, kinds, n_expert=4, expert_params={"dims": [32], "dropout": 0.2}, tower_params_list=towers
+        )
+        trainer = MTLTrainer(model, kinds, optimizer_params={"lr": 2e-3, "weight_decay": 1e-5}, n_epoch=epochs)
+        stars = torch.tensor([float(row["rating"]) for row in rows])
+        wanted, known = torch.stack([stars, (stars >= 4).float(), (stars >= 3).float()], 1), inputs(rows)
+        for _ in range(epochs):
+            batches = torch.randperm(len(rows)).split(256)
+            trainer.train_one_epoch([({n: v[one] for n, v in known.items()}, wanted[one]) for one in batches])
+            yield model.eval()
+
+    @torch.no_grad()
+    def predicted(model: MMOE, rows: Rows) -> np.ndarray:
+        return np.asarray(model(inputs(rows)).numpy())
+
+    train, held = ([row for row in history if (row["fold"] == "train") == wanted] for wanted in (True, False))
+    truth = np.array([float(row["rating"]) for row in held])
+    errors = [float(((predicted(one, held)[:, 0] - truth) ** 2).mean()) for one in fitted(train, _RECHUB_EPOCHS)]
+    *_, model = fitted(history, 1 + int(np.argmin(errors)))
+    rating, like, ok = predicted(model, test).T.tolist()
+    return {"MMoE (torch-rechub)": {"predictions": np.clip(rating, 1, 5).tolist(), "like": like, "ok": ok}}
+
+
 def main() -> None:
     """Rank or predict with one library."""
     split, target, library = sys.argv[1:4]
@@ -143,6 +190,7 @@ def main() -> None:
     made = {
         "popularity": lambda: popularity(matrix, wanted), "implicit": lambda: with_implicit(matrix, wanted),
         "rectools": lambda: with_rectools(history, wanted), "cornac": lambda: with_cornac(history, test),
+        "rechub": lambda: with_rechub(history, test),
     }[library]()  # fmt: skip
     with Path(target).open("w", encoding="utf-8") as file:
         json.dump(made, file)

@@ -31,8 +31,10 @@ LIBRARIES = {
     "implicit": ["numpy", "scipy", "implicit==0.7.3"],
     "rectools": ["rectools==0.19.0", "torch==2.13.0", "pytorch-lightning"],
     "cornac": ["cornac==3.0.1"],
+    "rechub": ["torch-rechub==0.9.0", "torch==2.13.0"],
 }
 RANKERS = ("popularity", "implicit", "rectools")
+RATERS = ("cornac", "rechub")
 GOALS = {
     "T-roll": {"ndcg": 0.22},
     "T": {"ndcg": 0.31, "hit": 0.72, "coverage": 0.10},
@@ -233,11 +235,12 @@ def ratings(work: Path, log: protocols.Log, seeds: int, libraries: list[str]) ->
         for name, values in found.items()
     }
     truth_N = log.rating_N[part_N == 2]
-    if "cornac" in libraries:
-        for name, answer in ask_peer("cornac", split).items():
+    for library in (name for name in RATERS if name in libraries):
+        for name, answer in ask_peer(library, split).items():
             predicted_N = np.array(answer["predictions"])
-            like = binary_metrics((truth_N >= 4).astype(float), (predicted_N - 1) / 4)
-            ok = float(((predicted_N >= 2.5) == (truth_N >= 3)).mean())
+            like = binary_metrics((truth_N >= 4).astype(float), np.array(answer.get("like", (predicted_N - 1) / 4)))
+            said_N = np.array(answer["ok"]) >= 0.5 if "ok" in answer else predicted_N >= 2.5
+            ok = float((said_N == (truth_N >= 3)).mean())
             rmse = regression_metrics(truth_N, predicted_N)["rmse"]
             values = {"rmse": rmse, "like auc": like["auc"], "ok accuracy": ok}
             systems[name] = {key: dict.fromkeys(("mean", "low", "high"), value) for key, value in values.items()}
