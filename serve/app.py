@@ -1,5 +1,7 @@
 """The graph: Gateway -> Embedder -> Retriever -> Reranker, each a deployment that autoscales by itself.
 
+Beside it stands the EventLog, one replica that writes what users do.
+
 serve deploy serve/config.yaml          (import_path: serve.app:build)
 """
 
@@ -8,11 +10,14 @@ from typing import Any
 
 from ray.serve import Application
 from ray.serve import Deployment as ServeDeployment
+from ray.serve.config import BackpressureConfig
 
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
-from motet.settings import Deployment, ServeSettings
+from motet.settings import Deployment, GatewayDeployment, ServeSettings
 from serve.embedder import Embedder
+from serve.event_log import EventLog, place_of_log
+from serve.gate import Busy
 from serve.gateway import Gateway
 from serve.reranker import Reranker
 from serve.retriever import Retriever
@@ -23,18 +28,23 @@ def build(args: dict[str, Any]) -> Application:
 
     Args:
         args: `workspace`, the folder that the pipeline wrote; or `release`, a release's folder. Settings come from
-            the recipe inside the release. The pointer is read once, here, so all four serve the same release.
+            the recipe inside the release; `events`, a mapping, changes some of `serve.events`. The pointer is read
+            once, here, so all four serve the same release.
 
     Raises:
-        ReleaseError: if there is no release, or it does not verify.
+        ReleaseError: if there is no release, it does not verify, or its events have no place.
     """
     folder = release_folder(args)
     recipe = read_recipe(folder)
     settings, path = recipe.serve, str(folder)
-    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path)
+    place = place_of_log(args, recipe, folder)
+    log = (place.model_dump(), recipe.name)
+    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, log)
     retriever = scaled(Retriever, settings.retriever, settings).bind(path)
     reranker = scaled(Reranker, settings.reranker, settings).bind(path)
-    return scaled(Gateway, settings.gateway, settings).bind(path, embedder, retriever, reranker)
+    events = None if place.store == "none" else one_writer(EventLog, settings).bind(*log)
+    gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
+    return gateway.bind(path, embedder, retriever, reranker, events)
 
 
 def release_folder(args: dict[str, Any]) -> Path:
@@ -67,4 +77,27 @@ def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus},
+    )
+
+
+def at_the_door(deployment: ServeDeployment, one: GatewayDeployment) -> ServeDeployment:
+    """Return the ingress with its limits: it refuses what is above `max_queued` itself, and Serve what is far above."""
+    return deployment.options(
+        max_ongoing_requests=max(one.max_ongoing_requests, 2 * one.max_queued),
+        max_queued_requests=one.max_queued,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=Busy.retry_after_s),
+    )
+
+
+def one_writer(deployment: ServeDeployment, settings: ServeSettings) -> ServeDeployment:
+    """Return the deployment with one replica; the old one ends before a new one begins, so that the lock is free."""
+    return deployment.options(
+        num_replicas=1,
+        max_ongoing_requests=512,
+        max_surge_percent=0,
+        health_check_period_s=settings.health_check_period_s,
+        health_check_timeout_s=settings.health_check_timeout_s,
+        graceful_shutdown_timeout_s=10.0,
+        graceful_shutdown_wait_loop_s=0.5,
+        ray_actor_options={"num_cpus": 0.1},
     )

@@ -2,12 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from ray import serve
 
 from motet.recommend import Embedder as Step
 from motet.recommend import Query
 from motet.retrieval.state import UserState
+from serve.event_log import open_log
 
 
 @serve.deployment(name="Embedder")
@@ -16,11 +18,15 @@ class Embedder:
 
     Args:
         folder: the release.
+        log: where its events go and the recipe's name, as `open_log` takes them; None reads no events.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, log: tuple[dict[str, Any], str] | None = None) -> None:
         self.step = Step(Path(folder), threads=1)
         self.step.require_encoder()
+        store = open_log(*log) if log is not None else None
+        if store is not None:
+            self.step.follow(store)
 
     async def run(self, query: Query) -> UserState:
         """Return the state of the user who asks."""
@@ -31,5 +37,6 @@ class Embedder:
         return True
 
     def check_health(self) -> None:
-        """Run the tower on a stranger."""
+        """Run the tower on a stranger, and read the log, so that a request never meets a long one."""
+        self.step.catch_up()
         self.step.run([Query()])

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from ray import serve
 
-from motet.recommend import Item, Query
+from motet.recommend import Query, Whereabouts, explain_ranking
 from motet.recommend import Reranker as Step
+from motet.recommend.trace import Ranked
 from motet.retrieval.state import Candidates, UserState
 
 
@@ -22,9 +23,13 @@ class Reranker:
     def __init__(self, folder: str) -> None:
         self.step = Step(Path(folder), threads=1)
 
-    async def run(self, user: UserState, candidates: Candidates, query: Query) -> list[Item]:
-        """Return the items to show."""
-        return await asyncio.to_thread(self.step.run, user, candidates, query)
+    async def run(self, user: UserState, candidates: Candidates, query: Query, trace: bool = False) -> Ranked:
+        """Return the items to show, and if wished how they were chosen."""
+        return await asyncio.to_thread(self.step.rank, user, candidates, query, trace)
+
+    async def explain(self, user: UserState, candidates: Candidates, query: Query, item: str) -> Whereabouts:
+        """Return where a candidate stands."""
+        return await asyncio.to_thread(explain_ranking, self.step, user, candidates, query, item)
 
     def ping(self) -> bool:
         """Answer."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ray import serve
 
-from motet.recommend import Query
+from motet.recommend import Query, Whereabouts, explain_retrieval
 from motet.recommend import Retriever as Step
 from motet.retrieval.state import Candidates, UserState
 
@@ -24,6 +24,10 @@ class Retriever:
     async def run(self, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates."""
         return await asyncio.to_thread(self.step.run, user, query)
+
+    async def explain(self, user: UserState, query: Query, item: str) -> Whereabouts | Candidates:
+        """Return where an item was lost, or the candidates if it is among them."""
+        return await asyncio.to_thread(explain_retrieval, self.step, user, query, item)
 
     async def similar(self, item: str, k: int) -> list[tuple[str, str, float]]:
         """Return (id, title, cosine) of the items nearest to one."""

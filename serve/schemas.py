@@ -1,11 +1,14 @@
 """What the endpoint takes and gives. Requests are strict: no unknown field, no conversion, every size bounded."""
 
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-MOST_ITEMS = 500
+from motet.surface_settings import Rule
+from serve.trace_schemas import Trace
+
+MOST_ITEMS, MOST_LISTED = 500, 1_000
 
 
 def _clean_text(text: str) -> str:
@@ -35,6 +38,25 @@ class Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+class RuleModel(Request):
+    """What an attribute must be like: of a category `any_of`, `none_of`; of a number `min`, `max`."""
+
+    any_of: list[Text] | None = Field(None, min_length=1, max_length=200, description="One of these values.")
+    none_of: list[Text] = Field(default_factory=list, max_length=200, description="None of these values.")
+    min: Number | None = Field(None, description="Smallest number.")
+    max: Number | None = Field(None, description="Largest number.")
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> "RuleModel":
+        try:
+            Rule.model_validate(self.model_dump())
+        except ValidationError:
+            raise ValueError(
+                "a rule asks for any_of or none_of of a category, or for min or max of a number, min not above max"
+            ) from None
+        return self
+
+
 class RecommendRequest(Request):
     """Ask for recommendations: for a known user, for a history of items, for a text, or for anyone."""
 
@@ -52,10 +74,20 @@ class RecommendRequest(Request):
     exclude_seen: bool | None = Field(
         None, description="Leave out what the user has met; by default unless the recipe keeps repeats."
     )
-    filters: dict[Name, Text | list[Text] | list[Number]] = Field(
+    filters: dict[Name, Text | list[Text] | list[Number] | RuleModel] = Field(
         default_factory=dict,
         max_length=20,
-        description="Attribute to a value, to several of which one must match, or for a number to [low, high].",
+        description="Attribute to a value, several of which one must match, [low, high] of a number, or a rule.",
+    )
+    allow: list[Id] | None = Field(
+        None, min_length=1, max_length=MOST_LISTED, description="The only items that may be shown."
+    )
+    deny: list[Id] = Field(default_factory=list, max_length=MOST_LISTED, description="Items that must not be shown.")
+    weights: dict[Name, Number] | None = Field(
+        None,
+        min_length=1,
+        max_length=50,
+        description="Weight of each score in place of the surface's, to try them out.",
     )
 
 
@@ -72,10 +104,28 @@ class RecommendedItem(BaseModel):
 
     id: str
     title: str
-    value: float = Field(description="Weighted sum of the scores on this surface; items are in this order.")
-    scores: dict[str, float] = Field(description="Calibrated score of every task.")
+    value: float = Field(
+        description="Weighted sum of the scores on this surface; items are in this order, but for diversity and caps. "
+        "At level retrieval the chance of being next, at level popular the popularity."
+    )
+    scores: dict[str, float] = Field(description="Calibrated score of every task; at lower levels what is known.")
     sources: list[str] = Field(description="The sources that found the item.")
     reason: ReasonModel
+
+
+class Fallback(BaseModel):
+    """Why an answer is below full."""
+
+    step: str = Field(description="The step that gave no answer: embedder, retriever or reranker.")
+    because: str = Field(description="late or down.")
+
+
+class Underfilled(BaseModel):
+    """Why an answer has fewer items than asked."""
+
+    wanted: int
+    found: int
+    because: str
 
 
 class RecommendResponse(BaseModel):
@@ -85,7 +135,11 @@ class RecommendResponse(BaseModel):
     release: str
     surface: str
     user: str = Field(description="How the user was recognised: known, history, text, attributes or popular.")
+    level: Literal["full", "retrieval", "popular"] = Field(description="How much of the graph answered in time.")
+    fallback: Fallback | None = Field(description="Why the level is not full; null if it is.")
+    underfilled: Underfilled | None = Field(description="Why there are fewer than k items; null if there are k.")
     items: list[RecommendedItem]
+    trace: Trace | None = Field(description="How the list came about, if it was asked for.")
 
 
 class SimilarItem(BaseModel):
@@ -115,6 +169,7 @@ class ReleaseResponse(BaseModel):
     surfaces: dict[str, dict[str, float]]
     protocol: str
     ndcg: dict[str, float] = Field(description="NDCG of the release and of its sources in its own report.")
+    example_users: list[str] = Field(description="A few users to try: those of the golden requests.")
 
 
 class Health(BaseModel):

@@ -10,20 +10,38 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from motet.errors import RequestError
-from serve.schemas import Problems, RecommendRequest
+from serve.calls import StepFailed
+from serve.event_schemas import MOST_EVENT_BYTES, EventRequest
+from serve.gate import Busy
+from serve.item_schemas import ItemsQuery
+from serve.page_files import add_page
+from serve.schemas import Problems, RecommendRequest, RuleModel
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_KNOWN = {"body", "query", "path", "header", "item", "k", *RecommendRequest.model_fields}
+_KNOWN = {
+    "body", "query", "path", "header", "item", "k", "event", "events", *RecommendRequest.model_fields,
+    *EventRequest.model_fields, *ItemsQuery.model_fields, *RuleModel.model_fields, "trace",
+}  # fmt: skip
+MOST_BYTES = {"/v1/events": MOST_EVENT_BYTES}
+"""Largest body by path, where it is another than elsewhere."""
 REFUSED: dict[int | str, dict[str, Any]] = {422: {"model": Problems, "description": "The request is refused."}}
+BUSY: dict[int | str, dict[str, Any]] = {
+    413: {"model": Problems, "description": "The body is too large."},
+    429: {"model": Problems, "description": "Too many requests are in flight; come again after Retry-After seconds."},
+    503: {"model": Problems, "description": "A step that this needs did not answer in time."},
+}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problems, "description": "There is no such item."}}
 
 
-def refuse(message: str, *, where: str = "body", kind: str = "request", status: int = 422) -> JSONResponse:
+def refuse(
+    message: str, *, where: str = "body", kind: str = "request", status: int = 422, wait_s: int | None = None
+) -> JSONResponse:
     """Return a refusal in the shape of `Problems`."""
-    return JSONResponse({"detail": [{"loc": [where], "msg": message, "type": kind}]}, status)
+    headers = None if wait_s is None else {"retry-after": str(wait_s)}
+    return JSONResponse({"detail": [{"loc": [where], "msg": message, "type": kind}]}, status, headers)
 
 
 class BodyLimit:
@@ -37,15 +55,16 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body, more = b"", True
+        most = MOST_BYTES.get(scope["path"].removeprefix(scope.get("root_path", "")), self.most)
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > self.most:
-                await self._refuse(send)
+            if len(body) > most:
+                await self._refuse(send, most)
                 return
         sent = False
 
@@ -54,15 +73,15 @@ class BodyLimit:
             if sent:
                 return await receive()
             sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self.app(scope, replay, send)
 
-    async def _refuse(self, send: Send) -> None:
-        detail = [{"loc": ["body"], "msg": f"the body is larger than {self.most} bytes", "type": "too_long"}]
+    async def _refuse(self, send: Send, most: int) -> None:
+        detail = [{"loc": ["body"], "msg": f"the body is larger than {most} bytes", "type": "too_long"}]
         content = json.dumps({"detail": detail}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": 422, "headers": headers})
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
 
@@ -79,6 +98,9 @@ def make_app(most_body_bytes: int = 65_536) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(RequestError, _on_refused)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Busy, _on_busy)
+    app.add_exception_handler(StepFailed, _on_failed)
+    add_page(app)
     return app
 
 
@@ -117,3 +139,16 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:
     del request
     return refuse(str(error))
+
+
+async def _on_busy(request: Request, error: Exception) -> JSONResponse:
+    del request, error
+    said = "too many requests are in flight; come again later"
+    return refuse(said, kind="busy", status=429, wait_s=Busy.retry_after_s)
+
+
+async def _on_failed(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, StepFailed)
+    said = f"the {error.step} did not answer ({error.because}); come again later"
+    return refuse(said, kind="unavailable", status=503, wait_s=Busy.retry_after_s)

@@ -2,6 +2,7 @@
 
 motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback
 motet recommend                        motet doctor
+motet events export
 """
 
 import json
@@ -25,6 +26,8 @@ recipe_commands = typer.Typer(help="Show, validate and document recipes.")
 release_commands = typer.Typer(help="List, verify, publish and roll back releases.")
 main.add_typer(recipe_commands, name="recipe")
 main.add_typer(release_commands, name="release")
+event_commands = typer.Typer(help="Take events out of the log.")
+main.add_typer(event_commands, name="events")
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]
@@ -196,6 +199,33 @@ def rollback(
 
     with one_line_errors():
         typer.echo(Releases(workspace).rollback(name))
+
+
+@event_commands.callback()
+def _events() -> None:
+    """Take events out of the log."""
+
+
+@event_commands.command()
+def export(
+    workspace: Annotated[Path, typer.Argument(help="The folder that the pipeline wrote.")],
+    target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
+) -> None:
+    """Write all events of a workspace's log to a parquet file that can stand among the interactions of a recipe."""
+    from motet.event_settings import EventSettings
+    from motet.events.export import export as write
+    from motet.events.store import open_store
+    from motet.recommend import read_recipe
+    from motet.release.publish import CURRENT, Releases
+
+    with one_line_errors():
+        releases = Releases(workspace)
+        recipe = read_recipe(releases.current()) if (releases.folder / CURRENT).is_file() else None
+        settings = recipe.serve.events if recipe else EventSettings()
+        store = open_store(settings, workspace / "events", recipe.name if recipe else "")
+        if store is None:
+            raise DataError(f"{workspace}: its release records no events (serve.events.store is none)")
+        typer.echo(f"{write(store, target, recipe):,} events in {target}")
 
 
 @main.command()

@@ -7,6 +7,7 @@
     ├── TrainingError      training cannot start or gave a number that is not finite
     ├── RetrievalError     an index cannot be built or is below its floor of recall
     ├── EvaluationError    a metric is undefined for what it was given
+    ├── EventLogError      events cannot be written, or another process writes them
     ├── ReleaseError       a bundle is damaged, incomplete or refused by the gate
     └── RequestError       a request asks for what this release does not have
 
@@ -56,6 +57,10 @@ class RetrievalError(MotetError):
 
 class EvaluationError(MotetError):
     """A metric is undefined for its input."""
+
+
+class EventLogError(MotetError):
+    """The event log cannot be written, or not by this process."""
 
 
 class ReleaseError(MotetError):

@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from motet.data_settings import DataSettings, Section
 from motet.kinds import KINDS, LARGER_IS_BETTER
 from motet.settings import (
-    AttributeFilter,
     EncoderSettings,
     EvaluateSettings,
     IndexSettings,
@@ -23,9 +22,9 @@ from motet.settings import (
     ResourceSettings,
     RetrievalSettings,
     ServeSettings,
-    Surface,
     TrainSettings,
 )
+from motet.surface_settings import AttributeFilter, Rule, Surface
 from motet.task import DERIVED_COLUMNS, Score, Task, scores_of
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -121,7 +120,7 @@ class Recipe(Section):
         return None
 
     def _wrong_surfaces(self) -> Iterator[Problem]:
-        names = [task.name for task in self.tasks] + [score.name for score in self.scores if score.among]
+        names = self.weighable
         attributes = [*self.data.items.categories, *self.data.items.numbers]
         for surface, settings in self.surfaces.items():
             for name in settings.weights:
@@ -133,10 +132,24 @@ class Recipe(Section):
                     yield ("surfaces", surface, "filters", name), what
                 elif wrong := self._wrong_filter(name, settings.filters[name]):
                     yield ("surfaces", surface, "filters", name), wrong
+            for name in settings.caps:
+                if name not in self.data.items.categories:
+                    what = f"{name!r} is not a category of data.items{near(name, self.data.items.categories)}"
+                    yield ("surfaces", surface, "caps", name), what
+
+    @property
+    def weighable(self) -> list[str]:
+        """The scores that a surface, or a request, may give a weight."""
+        return [task.name for task in self.tasks] + [score.name for score in self.scores if score.among]
 
     def _wrong_filter(self, name: str, values: AttributeFilter) -> str | None:
         """Return what is wrong with a filter: a range belongs to a number, values to a category."""
         match values:
+            case Rule() as rule:
+                if rule.of_number and name not in self.data.items.numbers:
+                    return f"{name!r} is a category; give any_of or none_of, not min and max"
+                if rule.of_category and name not in self.data.items.categories:
+                    return f"{name!r} is a number; give min or max, not any_of and none_of"
             case (int() | float() as low, int() | float() as high):
                 if name not in self.data.items.numbers:
                     return f"{name!r} is a category; give its values as text, such as '{low:g}'"

@@ -3,11 +3,12 @@
 All are frozen and refuse unknown keys. Defaults are those of a small recommender on one machine.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from motet.data_settings import Section
+from motet.event_settings import EventSettings
 
 
 class EncoderSettings(Section):
@@ -146,6 +147,8 @@ class IndexSettings(Section):
     """Lists probed (ivf)."""
     ef_search: int = Field(default=128, ge=1)
     """Width of the search (hnsw)."""
+    exact_below: int = Field(default=20_000, ge=0)
+    """Filters that leave at most so many items are searched exactly."""
     recall_floor: float = Field(default=0.95, ge=0, le=1)
     """Recall@100 against exact search below which the stage fails."""
 
@@ -245,31 +248,6 @@ class RankingSettings(Section):
     """Strength of maximal marginal relevance; 0 orders by value alone."""
 
 
-Number = Annotated[float, Field(strict=True)]
-AttributeFilter = Annotated[
-    str | tuple[Number, Number] | tuple[str, ...],
-    Field(
-        description="Of a category one value, or several of which one must match; of a number its range [low, high]."
-    ),
-]
-
-
-class Surface(Section):
-    """The value function of one place where recommendations are shown."""
-
-    weights: dict[str, float] = Field(min_length=1)
-    """Weight of each task's calibrated score."""
-    filters: dict[str, AttributeFilter] = Field(default_factory=dict)
-    """Categories that items must have here, and ranges that their numbers must lie in."""
-
-    def fixed_filters(self) -> dict[str, tuple[str, ...]]:
-        """Return the filters in a request's form: a tuple of texts each, of a range its two ends."""
-        return {
-            name: (values,) if isinstance(values, str) else tuple(map(str, values))
-            for name, values in self.filters.items()
-        }
-
-
 class EvaluateSettings(Section):
     """The offline evaluation."""
 
@@ -318,6 +296,13 @@ class Deployment(Section):
         return self
 
 
+class GatewayDeployment(Deployment):
+    """Autoscaling of the Gateway, and how much it takes in."""
+
+    max_queued: int = Field(default=64, ge=1)
+    """Requests in flight per replica above which more are refused with 429."""
+
+
 class ServeSettings(Section):
     """The online graph."""
 
@@ -333,7 +318,11 @@ class ServeSettings(Section):
     """Seconds of load before a replica is added."""
     downscale_delay_s: float = Field(default=60.0, ge=0)
     """Seconds of quiet before a replica is removed."""
-    gateway: Deployment = Deployment()
+    deadline_ms: float = Field(default=300.0, ge=20, le=60_000)
+    """Milliseconds after which the Gateway answers with what it has, whatever a client's headers say."""
+    retry_share: float = Field(default=0.1, ge=0, le=1)
+    """Most extra calls to a step by retries, as a share of its calls."""
+    gateway: GatewayDeployment = GatewayDeployment()
     """HTTP ingress."""
     embedder: Deployment = Deployment()
     """User tower and language model."""
@@ -341,6 +330,8 @@ class ServeSettings(Section):
     """FAISS and collaborative filtering."""
     reranker: Deployment = Deployment()
     """Task heads."""
+    events: EventSettings = EventSettings()
+    """The log of what users do."""
 
 
 class ResourceSettings(Section):

@@ -16,9 +16,9 @@ from motet.settings import (
     ResourceSettings,
     RetrievalSettings,
     ServeSettings,
-    Surface,
     TrainSettings,
 )
+from motet.surface_settings import Surface
 
 _ITEMS = {"path": "x", "text": ["title"]}
 

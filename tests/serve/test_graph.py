@@ -184,9 +184,8 @@ def test_a_bad_request_is_refused_without_an_echo(endpoint, body):
         b"\xff\xfe",
         b"[" * 20_000,
         b'{"k": ' + b"9" * 5000 + b"}",
-        b'{"text": "' + b"x" * 1_000_000 + b'"}',
     ],
-    ids=["nan", "nan-range", "inf-range", "cut", "empty", "not-utf8", "deep", "huge-int", "1-MB"],
+    ids=["nan", "nan-range", "inf-range", "cut", "empty", "not-utf8", "deep", "huge-int"],
 )
 def test_a_broken_body_is_refused(endpoint, raw):
     status, answer = call(endpoint, "/v1/recommend", raw=raw)
@@ -225,7 +224,7 @@ def test_each_step_autoscales_by_itself_as_the_recipe_says(endpoint, shop):
 
     run, _, _ = shop
     deployments = serve.status().applications["motet"].deployments
-    assert set(deployments) == {"Gateway", "Embedder", "Retriever", "Reranker"}
+    assert set(deployments) == {"Gateway", "Embedder", "Retriever", "Reranker", "EventLog"}
     for name, one in deployments.items():
         assert one.status == "HEALTHY", name
     from serve.app import build

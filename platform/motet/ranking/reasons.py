@@ -25,6 +25,7 @@ _WITHOUT_HISTORY = {
     "user_knn": "chosen by people like you",
     "item_knn": "chosen by people like you",
     "transitions": "chosen by people like you",
+    "fill": "popular now",
 }
 
 

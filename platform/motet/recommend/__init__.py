@@ -10,12 +10,16 @@ Each step loads its part of a bundle's folder and can stand in a process of its 
 from pathlib import Path
 
 from motet.recommend.embedder import Embedder
+from motet.recommend.explain import Whereabouts, explain_ranking, explain_retrieval
 from motet.recommend.query import Item, Query, find_surface, read_recipe
 from motet.recommend.reranker import Reranker
 from motet.recommend.retriever import Retriever
-from motet.retrieval.state import UserState
+from motet.retrieval.state import Candidates, UserState
 
-__all__ = ["Embedder", "Item", "Query", "Recommender", "Reranker", "Retriever", "find_surface", "read_recipe"]
+__all__ = [
+    "Embedder", "Item", "Query", "Recommender", "Reranker", "Retriever", "Whereabouts", "explain_ranking",
+    "explain_retrieval", "find_surface", "read_recipe",
+]  # fmt: skip
 
 
 class Recommender:
@@ -35,3 +39,11 @@ class Recommender:
         """Answer one query."""
         user = self.embedder.run([query])[0]
         return user, self.reranker.run(user, self.retriever.run(user, query), query)
+
+    def explain(self, query: Query, item: str) -> Whereabouts:
+        """Say how far an item came on the way into a query's list."""
+        user = self.embedder.run([query])[0]
+        found = explain_retrieval(self.retriever, user, query, item)
+        if not isinstance(found, Candidates):
+            return found
+        return explain_ranking(self.reranker, user, found, query, item)

@@ -9,6 +9,8 @@ import torch
 from motet.data.histories import profile_vector, profile_weights
 from motet.encoders.text import TextEncoder, encoder_key
 from motet.errors import EncoderError, RequestError
+from motet.events.live import LiveUsers
+from motet.events.store import EventStore
 from motet.model.io import load_model
 from motet.model.users import Events
 from motet.people import People, Person
@@ -38,6 +40,17 @@ class Embedder:
         self.catalogue_ID = torch.from_numpy(self.items.vectors_ID)
         self.threads = threads
         self._encoder: TextEncoder | None = None
+        self._live: LiveUsers | None = None
+
+    def follow(self, store: EventStore) -> None:
+        """Know from now on what users do, as an event log says."""
+        self._live = LiveUsers(store, self.recipe, self.items, self.people)
+        self._live.catch_up()
+
+    def catch_up(self) -> None:
+        """Read what the followed log has by now; answers do so by themselves."""
+        if self._live is not None:
+            self._live.catch_up()
 
     @property
     def encoder(self) -> TextEncoder:
@@ -65,12 +78,14 @@ class Embedder:
         return self.states([self.person(query) for query in queries])
 
     def person(self, query: Query) -> Person:
-        """Return who asks: what is stored of the user, with the query's history and text put in its place.
+        """Return who asks: what is known of the user, with the query's history and text put in its place.
 
         Raises:
             RequestError: if nothing of the given history is in the catalogue.
         """
         person = self.people.find(query.user)
+        if self._live is not None and query.user is not None and query.history is None:
+            person = self._live.person(query.user, person)
         if query.history is not None:
             places_S = self.items.places(list(query.history))
             if len(query.history) and not len(places_S):

@@ -1,5 +1,6 @@
 """What is asked, what is answered, and by which recipe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from motet.errors import DataError, RequestError
 from motet.ranking.reasons import Reason
 from motet.recipe import Recipe
 from motet.storage import read_json
+from motet.surface_settings import Condition
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,14 @@ class Query:
     k: int = 10
     exclude_seen: bool | None = None
     """Leave out what the user has met; None does as the recipe: unless repeats are kept."""
-    filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    filters: Mapping[str, Condition] = field(default_factory=dict)
+    """Condition by attribute, besides those of the surface."""
+    allow: tuple[str, ...] | None = None
+    """The only items that may be shown; all if None."""
+    deny: tuple[str, ...] = ()
+    """Items that must not be shown."""
+    weights: Mapping[str, float] | None = None
+    """Weight of each score in place of the surface's."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +74,17 @@ def find_surface(recipe: Recipe, name: str | None) -> str:
     if name not in recipe.surfaces:
         raise RequestError(f"surface: unknown; this release has {sorted(recipe.surfaces)}")
     return name
+
+
+def find_weights(recipe: Recipe, query: Query) -> dict[str, float]:
+    """Return the weight of each score: the request's, or its surface's.
+
+    Raises:
+        RequestError: for a weight of what the recipe does not score.
+    """
+    surface = recipe.surfaces[find_surface(recipe, query.surface)]
+    if query.weights is None:
+        return dict(surface.weights)
+    if not set(query.weights) <= set(recipe.weighable):
+        raise RequestError(f"weights: no task of that name; this release has {recipe.weighable}")
+    return dict(query.weights)

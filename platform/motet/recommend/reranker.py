@@ -1,5 +1,6 @@
 """Reranker: in which order, and why. Task scores, calibration, value, diversity, reasons."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from motet.estimates import ESTIMATES, Estimates
 from motet.kinds.calibration import Calibrator
 from motet.model.gates import gate_weights
 from motet.model.io import load_model
+from motet.ranking.caps import Caps
 from motet.ranking.diversity import select
 from motet.ranking.reasons import explain
 from motet.ranking.value import values
-from motet.recommend.query import Item, Query, find_surface, read_recipe
+from motet.recommend.query import Item, Query, find_surface, find_weights, read_recipe
+from motet.recommend.trace import Ranked, Weighed, trace_candidates
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.library import load_sources
 from motet.retrieval.sources import NeighbourSource, Source
@@ -62,13 +65,17 @@ class Reranker:
         items_ND = self.items.vectors_ID[places_N]
         return (users_ND, *(torch.from_numpy(one) for one in (items_ND, log_count_N, ids_N, estimates_NF)))
 
-    def task_scores(self, user: UserState, candidates: Candidates) -> dict[str, np.ndarray]:
-        """Return calibrated scores by name, [C] each."""
-        raw_CT = self.raw_scores(user, candidates.places_C)
-        scores = {self.recipe.retrieval_task.name: np.exp(candidates.fused_C)}
-        for column, name in enumerate(self.model.scores):
-            scores[name] = self.calibrated(name, raw_CT[:, column])
-        return scores
+    def weigh(self, user: UserState, candidates: Candidates, query: Query) -> Weighed:
+        """Return every candidate's scores before and after calibration, and its value.
+
+        Raises:
+            RequestError: for a surface or weight that the release does not have.
+        """
+        raw_CT, weights = self.raw_scores(user, candidates.places_C), find_weights(self.recipe, query)
+        first = self.recipe.retrieval_task.name
+        raw = {first: candidates.fused_C} | {name: raw_CT[:, column] for column, name in enumerate(self.model.scores)}
+        scores = {name: np.exp(one_C) if name == first else self.calibrated(name, one_C) for name, one_C in raw.items()}
+        return Weighed(raw, scores, weights, values(scores, weights))
 
     def calibrated(self, name: str, raw_N: np.ndarray) -> np.ndarray:
         """Return calibrated scores of one of `Recipe.scores`."""
@@ -77,38 +84,37 @@ class Reranker:
         task = next(score.task for score in self.recipe.scores if score.name == name)
         return task.rules.uncalibrated(self.card.scales[task.name]).apply(raw_N)
 
+    def pick(self, candidates: Candidates, values_C: np.ndarray, query: Query) -> tuple[np.ndarray, dict[int, str]]:
+        """Return (rows in the order to show, the rows that a cap refused with its category)."""
+        most = self.recipe.surfaces[find_surface(self.recipe, query.surface)].caps
+        caps = Caps(most, {name: self.items.values_of(name, candidates.places_C) for name in most})
+        unit_CD = self.items.unit_ID[candidates.places_C]
+        rows = select(values_C, unit_CD, query.k, self.recipe.ranking.diversity, caps)
+        return rows, caps.stopped
+
     def order(
         self, user: UserState, candidates: Candidates, query: Query
     ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Return (rows in the order to show, values [C], scores by task)."""
-        scores = self.task_scores(user, candidates)
-        surface = self.recipe.surfaces[find_surface(self.recipe, query.surface)]
-        values_C = values(scores, surface.weights)
-        unit_CD = self.items.unit_ID[candidates.places_C]
-        return select(values_C, unit_CD, query.k, self.recipe.ranking.diversity), values_C, scores
+        weighed = self.weigh(user, candidates, query)
+        return self.pick(candidates, weighed.values_C, query)[0], weighed.values_C, weighed.scores
 
     def run(self, user: UserState, candidates: Candidates, query: Query) -> list[Item]:
         """Return the k best items with scores, value, sources and reason."""
-        rows, values_C, scores = self.order(user, candidates, query)
-        return [self._item(int(row), user, candidates, values_C, scores) for row in rows]
+        return self.rank(user, candidates, query).items
 
-    def _item(
-        self,
-        row: int,
-        user: UserState,
-        candidates: Candidates,
-        values_C: np.ndarray,
-        scores: dict[str, np.ndarray],
-    ) -> Item:
+    def rank(self, user: UserState, candidates: Candidates, query: Query, trace: bool = False) -> Ranked:
+        """Return the k best items, and how they were chosen."""
+        weighed = self.weigh(user, candidates, query)
+        rows, stopped = self.pick(candidates, weighed.values_C, query)
+        items = [self._item(int(row), user, candidates, weighed) for row in rows]
+        traced = trace_candidates(self.items.ids, candidates, weighed, rows, stopped) if trace else None
+        return Ranked(items, dict(Counter(stopped.values())), traced)
+
+    def _item(self, row: int, user: UserState, candidates: Candidates, weighed: Weighed) -> Item:
         place = int(candidates.places_C[row])
         found_by = candidates.found_by(row)
         reason = explain(place, found_by, user, self.items.unit_ID, self.item_knn, self.items.ids, self.items.titles)
-        rounded = {name: round(float(score[row]), 6) for name, score in scores.items()}
-        return Item(
-            self.items.ids[place],
-            self.items.titles[place],
-            round(float(values_C[row]), 6),
-            rounded,
-            found_by,
-            reason,
-        )
+        rounded = {name: round(float(score[row]), 6) for name, score in weighed.scores.items()}
+        value = round(float(weighed.values_C[row]), 6)
+        return Item(self.items.ids[place], self.items.titles[place], value, rounded, found_by, reason)

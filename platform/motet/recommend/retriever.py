@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from motet.errors import RequestError
-from motet.recommend.query import Query, find_surface, read_recipe
+from motet.recommend.filling import FILL, Filler
+from motet.recommend.query import Query, read_recipe
+from motet.recommend.screening import screen
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.features import Collected, RankFeatures
+from motet.retrieval.filters import Screen
 from motet.retrieval.fusion import Fusion, log_softmax
 from motet.retrieval.library import load_sources
-from motet.retrieval.state import Candidates, UserState
+from motet.retrieval.state import Candidates, Stages, UserState
 from motet.retrieval.trees import Trees
 from motet.retrieval.trends import Trends
 from motet.storage import read_json
@@ -33,37 +36,63 @@ class Retriever:
         self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted)
         self.features = RankFeatures(tuple(self.sources), self.items, Trends.load(fitted or folder))
         self.fusion = load_fusion(folder)
+        self.filler = Filler(self.recipe, self.items, self.features.trends)
 
     def run(self, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates of one user, best first: at most `retrieval.candidates`, or k if that is more.
 
         A request with a text is answered by the contents of the items alone, if `profile` is among the sources.
+        Caps of the surface keep more, if the list could not be filled otherwise.
 
         Raises:
             RequestError: for a surface or filter that the release does not have.
         """
-        found = self.collect(user, self.allowed(user, query), query.k)
-        if user.level == "text" and "profile" in self.sources:
+        return self.keep(self.fuse(user, query, self.screen(user, query)), query)
+
+    def keep(self, found: Candidates, query: Query) -> Candidates:
+        """Return the candidates that are ranked."""
+        return found.take(self.filler.kept(found.places_C, query, max(self.recipe.retrieval.candidates, query.k)))
+
+    def fuse(self, user: UserState, query: Query, screen: Screen) -> Candidates:
+        """Return all that any source found, best first."""
+        allowed_I = screen.allowed_I
+        found = self.collect(user, allowed_I, query.k)
+        by_text = user.level == "text" and "profile" in self.sources
+        if by_text:
             column = list(self.sources).index("profile")
             found = found.take(np.flatnonzero(~np.isnan(found.ranks_CS[:, column])))
+        listed = np.sum(~np.isnan(found.ranks_CS), 0)
+        filling = self.filler.missing(user, found.places_C, allowed_I, query)
+        if len(filling):
+            found = self._scored(user, found, filling)
+        if by_text:
             fused_C = log_softmax(_TEXT_SHARPNESS * np.nan_to_num(found.scores_CS[:, column]))
-        elif isinstance(self.fusion, Trees):
-            fused_C = self.fusion.log_probabilities(self.features.of(user, found))
         else:
-            assert self.fusion is not None
-            fused_C = self.fusion.log_probabilities(found.scores_CS, found.ranks_CS)
+            fused_C = self._fused(user, found)
+        allowed, removed = screen.counts
+        counts = dict(zip(self.sources, listed.tolist(), strict=True))
+        stages = Stages(len(self.items), allowed, removed, counts, len(found.places_C), len(filling))
         listed_CS = np.where(np.isnan(found.ranks_CS), np.nan, found.scores_CS)
-        best = np.lexsort((found.places_C, -fused_C))[: max(self.recipe.retrieval.candidates, query.k)]
-        return Candidates(found.places_C, fused_C, listed_CS, tuple(self.sources)).take(best)
+        sources = tuple(self.sources)
+        if len(filling):
+            filled_C1 = np.where(np.isin(found.places_C, filling), 1.0, np.nan)[:, None]
+            listed_CS, sources = np.concatenate([listed_CS, filled_C1], 1), (*sources, FILL)
+        best = np.lexsort((found.places_C, -fused_C))
+        return Candidates(found.places_C, fused_C, listed_CS, sources, stages).take(best)
+
+    def _fused(self, user: UserState, found: Collected) -> np.ndarray:
+        if isinstance(self.fusion, Trees):
+            return self.fusion.log_probabilities(self.features.of(user, found))
+        assert self.fusion is not None
+        return self.fusion.log_probabilities(found.scores_CS, found.ranks_CS)
+
+    def screen(self, user: UserState, query: Query) -> Screen:
+        """Return which items may be shown, and what stopped the others."""
+        return screen(self.items, self.recipe, query, user.items_S)
 
     def allowed(self, user: UserState, query: Query) -> np.ndarray:
         """Return which items may be shown, bool [I]."""
-        surface = find_surface(self.recipe, query.surface)
-        fixed = self.recipe.surfaces[surface].fixed_filters()
-        excludes = self.recipe.excludes_seen if query.exclude_seen is None else query.exclude_seen
-        seen = user.items_S if excludes else np.zeros(0, np.int64)
-        allowed_I = self.items.allowed(query.filters, seen)
-        return allowed_I & self.items.allowed(fixed, np.zeros(0, np.int64)) if fixed else allowed_I
+        return self.screen(user, query).allowed_I
 
     def collect(
         self, user: UserState, allowed_I: np.ndarray, least: int = 1, withheld: tuple[str, ...] = ()
@@ -87,6 +116,17 @@ class Retriever:
                 scores_CS[:, column] = answer.of(places_C)
                 ranks_CS[np.searchsorted(places_C, listed), column] = np.arange(len(listed))
         return Collected(places_C, scores_CS, ranks_CS)
+
+    def _scored(self, user: UserState, found: Collected, filling: np.ndarray) -> Collected:
+        """Return what was found with more items, which no source listed but each scores."""
+        places_C = np.concatenate([found.places_C, filling])
+        answers = [source.ask(user) for source in self.sources.values()]
+        nothing_C = np.full(len(filling), np.nan)
+        scores = [answer.of(filling) if answer is not None else nothing_C for answer in answers]
+        ranks_CS = np.full((len(filling), len(answers)), np.nan)
+        order = np.argsort(places_C)
+        scores_CS = np.concatenate([found.scores_CS, np.stack(scores, 1)])
+        return Collected(places_C, scores_CS, np.concatenate([found.ranks_CS, ranks_CS])).take(order)
 
     def similar(self, item: str, k: int) -> list[tuple[str, str, float]]:
         """Return (id, title, cosine) of the k items nearest to one by the item tower.

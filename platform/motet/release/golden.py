@@ -27,6 +27,11 @@ def record_golden(folder: Path) -> list[dict[str, Any]]:
     return [{"query": _to_json(query), "answer": _answer(recommender, query)} for query in queries]
 
 
+def golden_users(folder: Path) -> list[str]:
+    """Return the known users of a bundle's golden requests."""
+    return [one["query"]["user"] for one in read_json(folder / "golden.json") if one["query"]["user"] is not None]
+
+
 def _latest(recommender: Recommender, user: str) -> list[str]:
     places = recommender.embedder.people.find(user).items_S[-5:]
     return [recommender.embedder.items.ids[place] for place in places]

@@ -3,6 +3,9 @@
 flat   exact
 ivf    inverted lists, `nprobe` of them searched
 hnsw   a navigable graph, `ef_search` wide
+
+The mask acts inside the search (IDSelector), which is widened by what the mask leaves out, and further until k answers
+are found. If the mask leaves few items (`exact_below`), all of them are compared.
 """
 
 import json
@@ -19,6 +22,8 @@ from motet.settings import IndexSettings
 from motet.storage import write_file_atomic, write_json
 
 Scored = tuple[np.ndarray, np.ndarray]
+_WIDER = 4.0
+"""Factor by which a search that found too few is widened."""
 faiss: Any = _faiss  # its published types lack the search parameters
 
 
@@ -82,31 +87,48 @@ class VectorIndex:
         """Whether the answer is that of a full scan."""
         return self.kind == "flat"
 
-    def _parameters(self, allowed_I: np.ndarray | None) -> Any:
-        selector = None
-        if allowed_I is not None:
-            selector = faiss.IDSelectorBatch(np.flatnonzero(allowed_I).astype(np.int64))
-        if self.kind == "ivf":
-            return faiss.SearchParametersIVF(nprobe=min(self.settings.nprobe, self.index.nlist), sel=selector)
-        if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=self.settings.ef_search, sel=selector)
-        return faiss.SearchParameters(sel=selector)
-
     def search(self, query_D: np.ndarray, k: int, allowed_I: np.ndarray | None = None) -> Scored:
-        """Return (places, scores) of at most k items, best first; fewer if fewer are allowed.
+        """Return (places, scores) of the k best items, best first; fewer only if fewer are allowed.
 
         Args:
             query_D: float32; a query that is not finite finds nothing.
             k: at least 1.
             allowed_I: true for the items that may be found; all if None.
         """
-        if not np.isfinite(query_D).all():
+        passing = len(self) if allowed_I is None else int(np.count_nonzero(allowed_I))
+        wanted = min(k, passing)
+        if wanted == 0 or not np.isfinite(query_D).all():
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         query_1D = np.ascontiguousarray(query_D, np.float32).reshape(1, -1)
-        parameters = self._parameters(allowed_I)
-        scores_1K, places_1K = self.index.search(query_1D, min(k, len(self)), params=parameters)
-        found_K = places_1K[0] >= 0
-        return places_1K[0][found_K], scores_1K[0][found_K]
+        selector = None if allowed_I is None else _selector(allowed_I)
+        narrow = allowed_I is not None and passing <= self.settings.exact_below
+        effort = len(self) / passing
+        while not (self.is_exact or narrow or self._covers(effort)):
+            found = _valid(self.index.search(query_1D, wanted, params=self._parameters(selector, effort)))
+            if len(found[0]) == wanted:
+                return found
+            effort *= _WIDER
+        return self._exact(query_1D, wanted, selector)
+
+    def _covers(self, effort: float) -> bool:
+        """Return whether a search of this effort looks at everything."""
+        if self.kind == "ivf":
+            return self.settings.nprobe * effort >= self.index.nlist
+        return self.settings.ef_search * effort >= len(self)
+
+    def _parameters(self, selector: Any, effort: float) -> Any:
+        """Return FAISS's parameters of a search that is `effort` times as wide as the recipe says."""
+        if self.kind == "ivf":
+            return faiss.SearchParametersIVF(nprobe=math.ceil(self.settings.nprobe * effort), sel=selector)
+        return faiss.SearchParametersHNSW(efSearch=math.ceil(self.settings.ef_search * effort), sel=selector)
+
+    def _exact(self, query_1D: np.ndarray, wanted: int, selector: Any) -> Scored:
+        """Compare all items that are selected."""
+        if self.kind == "ivf":
+            parameters = faiss.SearchParametersIVF(nprobe=self.index.nlist, sel=selector)
+            return _valid(self.index.search(query_1D, wanted, params=parameters))
+        flat = faiss.downcast_index(self.index.storage) if self.kind == "hnsw" else self.index
+        return _valid(flat.search(query_1D, wanted, params=faiss.SearchParameters(sel=selector)))
 
     def save(self, path: Path) -> None:
         """Write the index, and beside it its kind and settings."""
@@ -118,6 +140,17 @@ class VectorIndex:
         """Read what `save` wrote."""
         about = json.loads(path.with_suffix(".json").read_text())
         return cls(faiss.read_index(str(path)), about["kind"], IndexSettings.model_validate(about["settings"]))
+
+
+def _selector(allowed_I: np.ndarray) -> Any:
+    return faiss.IDSelectorBitmap(np.packbits(allowed_I, bitorder="little"))
+
+
+def _valid(found: tuple[np.ndarray, np.ndarray]) -> Scored:
+    """Return (places, scores) of one query without the places of -1 that FAISS fills up with."""
+    scores_1K, places_1K = found
+    found_K = places_1K[0] >= 0
+    return places_1K[0][found_K], scores_1K[0][found_K]
 
 
 def measure_recall(index: VectorIndex, vectors_ID: np.ndarray, queries_QD: np.ndarray, k: int = 100) -> float:

@@ -1,6 +1,6 @@
 """What the steps pass to one another: the user's state and the candidates."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,24 @@ class UserState:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """What became of the catalogue on the way to the candidates."""
+
+    items: int
+    """Size of the catalogue."""
+    allowed: int
+    """Items that pass all filters."""
+    removed: dict[str, int]
+    """Items that each rule was the first to stop."""
+    listed: dict[str, int]
+    """Items that each source listed."""
+    found: int
+    """Items that any source listed, or that filled the list up."""
+    filled: int
+    """Popular items that filled the list up because the sources' lists did not hold k."""
+
+
+@dataclass(frozen=True)
 class Candidates:
     """C items that the Retriever found, best first."""
 
@@ -52,11 +70,17 @@ class Candidates:
     scores_CS: np.ndarray
     """Score of each source, NaN where the source did not list the item."""
     sources: tuple[str, ...]
+    stages: Stages | None = None
+    """What came before; None if it is not known."""
 
     def found_by(self, row: int) -> list[str]:
         """Return the sources that listed the item in this row."""
         return [name for name, score in zip(self.sources, self.scores_CS[row], strict=True) if not np.isnan(score)]
 
+    def source_scores(self, row: int) -> dict[str, float]:
+        """Return the score of each source that listed the item in this row."""
+        return {name: float(self.scores_CS[row, self.sources.index(name)]) for name in self.found_by(row)}
+
     def take(self, rows: np.ndarray) -> "Candidates":
         """Return some rows."""
-        return Candidates(self.places_C[rows], self.fused_C[rows], self.scores_CS[rows], self.sources)
+        return replace(self, places_C=self.places_C[rows], fused_C=self.fused_C[rows], scores_CS=self.scores_CS[rows])

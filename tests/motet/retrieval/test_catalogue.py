@@ -1,6 +1,7 @@
 """The item table: places, filters by category and number range, what was seen."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from motet.errors import RequestError
 from motet.retrieval.catalogue import ItemTable
+from motet.surface_settings import Rule
 
 
 @pytest.fixture
@@ -42,6 +44,38 @@ def items() -> ItemTable:
 def test_filters_by_hand(items: ItemTable, filters: dict[str, tuple[str, ...]], allowed: str) -> None:
     mask = items.allowed(filters, np.zeros(0, np.int64))
     assert "".join(items.ids[place] for place in np.flatnonzero(mask)) == allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "allowed"),
+    [
+        ("genre", {"none_of": ("drama",)}, "cde"),
+        ("genre", {"any_of": ("drama", "crime"), "none_of": ("comedy",)}, "be"),
+        ("genre", {"none_of": ("x",)}, "abcde"),
+        ("year", {"min": 1995.5}, "bde"),
+        ("year", {"max": 2000}, "abe"),
+        ("year", {"min": 1995, "max": 2005}, "be"),
+    ],
+)
+def test_rules_by_hand(items: ItemTable, name: str, rule: dict[str, Any], allowed: str) -> None:
+    mask = items.allowed({name: Rule(**rule)}, np.zeros(0, np.int64))
+    assert "".join(items.ids[place] for place in np.flatnonzero(mask)) == allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "said"),
+    [
+        ("genre", {"min": 1}, "filters: genre is a category; give any_of or none_of"),
+        ("year", {"none_of": ("x",)}, "filters: year is a number; give min or max"),
+    ],
+)
+def test_a_rule_of_the_other_kind_is_refused(items: ItemTable, name: str, rule: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        items.allowed({name: Rule(**rule)}, np.zeros(0, np.int64))
+
+
+def test_the_values_of_items_are_in_the_order_asked(items: ItemTable) -> None:
+    assert items.values_of("genre", np.array([4, 0, 3])) == [["crime"], ["comedy", "drama"], []]
 
 
 def test_what_is_excluded_is_not_allowed(items: ItemTable) -> None:

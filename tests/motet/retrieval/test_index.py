@@ -125,3 +125,41 @@ def test_recall_by_hand() -> None:
 )
 def test_auto_goes_by_the_size_of_the_catalogue(kind: str, items: int, chosen: str) -> None:
     assert choose_kind(IndexSettings(kind=kind, flat_limit=100), items) == chosen
+
+
+@pytest.mark.parametrize("exact_below", [0, 20_000])
+@pytest.mark.parametrize("keeps", [0.5, 0.05, 0.005, 3])
+def test_k_answers_come_whenever_k_items_pass_the_filter(kind: str, keeps: float, exact_below: int) -> None:
+    """Against brute force over what the filter keeps: 50 %, 5 %, 0.5 % or 3 of 6,000 items."""
+    vectors, k = _unit(6000, 16), 25
+    # So few lists and so narrow a search that only widening finds k.
+    index = VectorIndex.build(vectors, IndexSettings(kind=kind, nprobe=8, ef_search=32, exact_below=exact_below))
+    random = np.random.default_rng(5)
+    count = int(keeps if keeps >= 1 else keeps * len(vectors))
+    recalls = []
+    for query in _unit(20, 16, seed=6):
+        allowed = np.zeros(len(vectors), bool)
+        allowed[random.choice(len(vectors), count, replace=False)] = True
+        places, scores = index.search(query, k, allowed)
+        best = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))[:k]]
+        assert len(set(places.tolist())) == len(places) == min(k, count)
+        assert allowed[places].all()
+        np.testing.assert_allclose(scores, vectors[places] @ query, atol=1e-5)
+        assert (np.diff(scores) <= 0).all()
+        recalls.append(len(np.intersect1d(places, best)) / len(best))
+    exact = kind == "flat" or exact_below > 0
+    unfiltered = measure_recall(index, vectors, _unit(20, 16, seed=6), k)
+    assert np.mean(recalls) == 1.0 if exact else np.mean(recalls) > unfiltered - 0.02  # a filter costs no recall
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_a_filter_whose_items_lie_far_from_the_query_still_gives_k(kind: str) -> None:
+    # The allowed items all point away from the query: no list near it, and no edge walked towards it, leads to them.
+    vectors = _unit(6000, 16)
+    index = VectorIndex.build(vectors, IndexSettings(kind=kind, nprobe=1, ef_search=16, exact_below=0))
+    query = _unit(1, 16, seed=8)[0]
+    allowed = np.zeros(len(vectors), bool)
+    allowed[np.argsort(vectors @ query)[:300]] = True
+    places, _ = index.search(query, 50, allowed)
+    assert len(places) == 50
+    assert allowed[places].all()

@@ -1,0 +1,161 @@
+"""Users with what they did since the release: the log's events put behind, and among, their stored histories.
+
+Each process that answers reads the log by itself up to its end before each answer. So its answer knows every event that
+was acknowledged, whichever replica took it and however many answer; no position needs to be passed along, and a
+process that starts late or again misses nothing. If nothing was written since, this is a listing and an `fstat`.
+
+Events are taken as the prepare stage would: those of items that the release does not have, or whose value is out of the
+recipe's range, are left out; with `repeats: last` an item's last event counts; labels come from the recipe's
+expressions, unknown where these read a column that the event has not. What the release was made from already is
+recognised by user, item and time.
+
+Of each user the latest `2 x model.history` events are held, by when they came. Older ones are known again when a
+release was made from them; until then their items count as not met. All users with an event since the release are held.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from motet.data.histories import label_columns
+from motet.events.columns import read_columns
+from motet.events.event import Event
+from motet.events.store import START, EventStore
+from motet.people import People, Person
+from motet.recipe import Recipe
+from motet.retrieval.catalogue import ItemTable
+from motet.training.windows import LIKING_UNKNOWN, liking_of
+
+_PAUSE_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class LiveUsers:
+    """What a log says of users beyond a release.
+
+    Args:
+        store: the log; read, never written.
+        recipe: the release's.
+        items: the release's.
+        people: the release's.
+    """
+
+    def __init__(self, store: EventStore, recipe: Recipe, items: ItemTable, people: People) -> None:
+        self.store, self.recipe, self.items, self.people = store, recipe, items, people
+        self._position = START
+        self._events: dict[str, deque[Event]] = {}
+        self._lock = threading.Lock()
+        self._unread, self._pause_until = False, 0.0
+
+    def catch_up(self) -> None:
+        """Take in what the log has since the last time.
+
+        If it cannot be read, answers go on with what is known, which is better than none; it is said once, and tried
+        again once a second by one of those who ask, so that a log that hangs holds up nobody else.
+        """
+        if time.monotonic() < self._pause_until:
+            return
+        with self._lock:
+            if time.monotonic() < self._pause_until:
+                return
+            if self._unread:
+                self._pause_until = time.monotonic() + _PAUSE_S
+            try:
+                self._take_new()
+                self._unread, self._pause_until = False, 0.0
+            except Exception as error:
+                if not self._unread:
+                    _log.warning("the event log cannot be read, answers go without its latest events: %s", error)
+                self._unread, self._pause_until = True, time.monotonic() + _PAUSE_S
+
+    def _take_new(self) -> None:
+        for position, event in self.store.read(self._position):
+            self._position = position
+            if self._counts(event):
+                held = self._events.setdefault(event.user, deque(maxlen=2 * self.recipe.model.history))
+                if all(event.event_id != one.event_id for one in held):
+                    held.append(event)
+
+    def _counts(self, event: Event) -> bool:
+        place = self.items.place_of.get(event.item)
+        ranges = self.recipe.data.interactions.ranges
+        for name in ("value", event.kind):
+            limits = ranges.get(name or "")
+            if limits is None or event.value is None:
+                continue
+            below = limits.min is not None and event.value < limits.min
+            if below or (limits.max is not None and event.value > limits.max):
+                return False
+        return place is not None and not self._is_in_release(event, place)
+
+    def _is_in_release(self, event: Event, place: int) -> bool:
+        row = self.people.rows.get(event.user)
+        if row is None or event.timestamp_ms > (self.people.latest_ms or 0):
+            return False
+        items_S, moments_S = (self.people.table.column(name)[row].values for name in ("items", "timestamps"))
+        same_S = (items_S.to_numpy() == place) & (moments_S.to_numpy() == event.timestamp_ms)
+        return bool(same_S.any())
+
+    def events(self, user: str) -> list[Event]:
+        """Return a user's events that count, oldest first, after a look at the log."""
+        self.catch_up()
+        with self._lock:
+            held = list(self._events.get(user, ()))
+        return sorted(held, key=lambda event: event.timestamp_ms)
+
+    def person(self, user: str, stored: Person) -> Person:
+        """Return a user with their live events; `stored` itself if there are none.
+
+        They ask at the end of the release's log, or at their latest event if that is later.
+        """
+        events = self.events(user)
+        if not events:
+            return stored
+        asked_ms = max(stored.asked_ms or self.people.latest_ms or 0, events[-1].timestamp_ms)
+        labels_ST, liking_S = self._labels(events, asked_ms)
+        known_ST = stored.labels_ST
+        if known_ST is None:
+            known_ST = np.full((len(stored.items_S), labels_ST.shape[1]), np.nan, np.float32)
+        items_S = np.append(stored.items_S, [self.items.place_of[event.item] for event in events])
+        moments_S = np.append(stored.timestamps_S, [event.timestamp_ms for event in events])
+        order_S = np.argsort(moments_S, kind="stable")
+        if self.recipe.data.interactions.repeats == "last":
+            order_S = order_S[_last_of_each(items_S[order_S])]
+        return replace(
+            stored,
+            items_S=items_S[order_S].astype(np.int64),
+            timestamps_S=moments_S[order_S].astype(np.int64),
+            liking_S=np.append(stored.liking_S, liking_S)[order_S],
+            labels_ST=np.concatenate([known_ST, labels_ST])[order_S],
+            profile_W=np.zeros(0, np.float32),
+            level="known",
+            asked_ms=asked_ms,
+        )
+
+    def _labels(self, events: list[Event], asked_ms: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the labels of events by the stored tasks [S, T], NaN for unknown, and their liking [S]."""
+        columns = {
+            "user": pa.array([event.user for event in events], pa.string()),
+            "item": pa.array([event.item for event in events], pa.string()),
+            "timestamp": pa.array([event.timestamp_ms for event in events], pa.int64()),
+            "part": pa.array([0] * len(events), pa.int8()),
+        }
+        table = pa.table({**columns, **read_columns(events, self.recipe.label_columns)})
+        labelled = label_columns(table, self.recipe.tasks, asked_ms)
+        labels_TS = [labelled.column(f"label:{task}").to_numpy() for task in self.people.tasks]
+        labels_ST = np.array(labels_TS, np.float32).reshape(len(labels_TS), len(events)).T
+        liked = self.recipe.liked_label
+        if liked is None:
+            return labels_ST, np.full(len(events), LIKING_UNKNOWN, np.int8)
+        return labels_ST, liking_of(labelled.column(liked).to_numpy())
+
+
+def _last_of_each(items_S: np.ndarray) -> np.ndarray:
+    """Return the places of each item's last event, in order."""
+    _, from_end = np.unique(items_S[::-1], return_index=True)
+    return np.sort(len(items_S) - 1 - from_end)

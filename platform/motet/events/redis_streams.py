@@ -1,0 +1,128 @@
+"""The event log as a Redis stream, for endpoints on several machines without a common disk.
+
+One script per append: an id that the set `<key>:ids` does not have yet is added to it and its event to the stream, all
+of the append or nothing. Redis must run with `appendonly yes` and `appendfsync always`; then it answers after its own
+sync, and the log says no to any other setting, under which an acknowledged event could be lost. Several writers may
+append, as Redis orders them. Entries hold the same checksummed line as a segment.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from motet.errors import EventLogError
+from motet.events.event import Event, frame, unframe
+from motet.events.store import START, Position
+
+_APPEND = """
+local new = {}
+for i = 1, #ARGV, 2 do
+  new[#new + 1] = redis.call('SADD', KEYS[2], ARGV[i])
+  if new[#new] == 1 then redis.call('XADD', KEYS[1], '*', 'line', ARGV[i + 1]) end
+end
+return new
+"""
+_NEEDED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+_PAGE = 2000
+_WRITE_S, _READ_S = 5.0, 0.25
+"""How long an answer may take. A reader has somebody waiting for a recommendation, and can do without the latest."""
+_log = logging.getLogger(__name__)
+
+
+class RedisStream:
+    """The log in a Redis.
+
+    Args:
+        url: its address; `${NAME}` is taken from the environment.
+        key: of the stream.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key = url, key
+        self._clients: dict[float, Any] = {}
+        self._ready = False
+
+    def open(self) -> None:
+        """Connect and check that the server syncs before it answers.
+
+        Raises:
+            EventLogError: if it cannot be reached or does not.
+        """
+        if self._ready:
+            return
+        settings = self._ask(_WRITE_S, "config_get", *_NEEDED)
+        for name, needed in _NEEDED.items():
+            if (found := settings.get(name)) != needed:
+                raise EventLogError(
+                    f"serve.events.url: the Redis has {name} = {found}, under which acknowledged events can be lost; "
+                    f"set {name} {needed}"
+                )
+        self._ready = True
+
+    def append(self, events: Sequence[Event]) -> list[bool]:
+        """Add the events whose ids are new; see `EventStore.append`."""
+        self.open()
+        parts = [part for event in events for part in (event.event_id, frame(event))]
+        return [one == 1 for one in self._ask(_WRITE_S, "eval", _APPEND, 2, self.key, f"{self.key}:ids", *parts)]
+
+    def read(self, after: Position = START) -> Iterator[tuple[Position, Event]]:
+        """Yield (position, event) after a position; see `EventStore.read`."""
+        while page := self._ask(_READ_S, "xrange", self.key, f"({after}" if after else "-", "+", _PAGE):
+            for name, entry in page:
+                after = name
+                event = unframe(entry.get("line", "").encode().rstrip(b"\n"))
+                if event is None:
+                    _log.error("%s: entry %s is damaged and skipped", self.key, name)
+                else:
+                    yield after, event
+            if len(page) < _PAGE:
+                return
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            client.close()
+        self._clients, self._ready = {}, False
+
+    def _ask(self, seconds: float, command: str, *arguments: Any) -> Any:
+        """Return the answer to a command.
+
+        Raises:
+            EventLogError: if the server is not there or refuses; its address, which may hold a password, is not said.
+        """
+        import redis
+
+        try:
+            return getattr(self._client(seconds), command)(*arguments)
+        except (redis.RedisError, OSError) as error:
+            self._ready = False
+            raise EventLogError(f"serve.events.url: the Redis does not answer ({type(error).__name__})") from error
+
+    def _client(self, seconds: float) -> Any:
+        if seconds not in self._clients:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+
+            self._clients[seconds] = redis.Redis.from_url(
+                _from_environment(self.url),
+                decode_responses=True,
+                socket_timeout=seconds,
+                socket_connect_timeout=seconds,
+                retry=Retry(NoBackoff(), 1),  # the connection may have been closed since it was used
+            )
+        return self._clients[seconds]
+
+
+def _from_environment(url: str) -> str:
+    """Return the address with the values of its `${NAME}`.
+
+    Raises:
+        EventLogError: if one is not set.
+    """
+    lacking = [name for name in re.findall(r"\$\{(\w+)\}", url) if name not in os.environ]
+    if lacking:
+        raise EventLogError(f"serve.events.url: {lacking[0]} is not set in the environment; set it where Ray runs")
+    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], url)

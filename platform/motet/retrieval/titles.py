@@ -1,0 +1,63 @@
+"""What people pick items by: words of their titles, and the values of their attributes."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motet.retrieval.catalogue import ItemTable
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What filters may ask of a catalogue."""
+
+    categories: dict[str, dict[str, int]]
+    """Items of each value, most common first, by category."""
+    numbers: dict[str, tuple[float, float]]
+    """Smallest and largest value by number."""
+
+
+def search_titles(items: ItemTable, text: str, most: int) -> np.ndarray:
+    """Return places of the items whose title has a text in it, whatever its case.
+
+    Titles that begin with it come first, then the ones that more people met; every item matches an empty text.
+    """
+    titles = items.table.column("title")
+    found_I = _flags(pc.match_substring(titles, text, ignore_case=True))
+    first_I = _flags(pc.starts_with(titles, text, ignore_case=True))
+    order = np.lexsort((-items.table.column("count").to_numpy(), ~first_I))
+    return np.asarray(order[found_I[order]][:most])
+
+
+def _flags(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.fill_null(column, False).to_numpy(), bool)
+
+
+def attributes_of(items: ItemTable, place: int) -> dict[str, list[str] | float]:
+    """Return what is known of one item: values by category, a number by number."""
+    row: dict[str, Any] = items.table.slice(place, 1).to_pylist()[0]
+    known = {name.partition(":")[2]: row[name] for name in _columns(items)}
+    return {name: value for name, value in known.items() if value is not None and value != [] and value == value}
+
+
+def attributes(items: ItemTable, most: int) -> Attributes:
+    """Return the attributes that filters may name, of each category the `most` commonest values."""
+    categories, numbers = {}, {}
+    for column in _columns(items):
+        kind, _, name = column.partition(":")
+        if kind == "attr":
+            counts = Counter(value for row in items.table.column(column).to_pylist() for value in row or [])
+            categories[name] = dict(counts.most_common(most))
+        else:
+            numbers_I = pc.fill_null(items.table.column(column), np.nan).to_numpy()
+            if not np.isnan(numbers_I).all():
+                numbers[name] = (float(np.nanmin(numbers_I)), float(np.nanmax(numbers_I)))
+    return Attributes(categories, numbers)
+
+
+def _columns(items: ItemTable) -> list[str]:
+    return [name for name in items.table.column_names if name.startswith(("attr:", "num:"))]

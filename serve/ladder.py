@@ -1,0 +1,99 @@
+"""The ladder: the best answer that the deadline allows.
+
+full        Embedder -> Retriever -> Reranker
+retrieval   the Reranker is late or down: candidates in fused order, sources as reasons
+popular     the Embedder or the Retriever is late or down: the Gateway's own popular list
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from motet.recommend import Item, Query, find_surface
+from motet.recommend.popular import Popular
+from motet.recommend.shortfall import Shortfall, shortfall
+from motet.recommend.trace import Ranked, Traced
+from motet.retrieval.state import Candidates, Stages, UserState
+from serve.calls import Deadline, Step, StepFailed
+from serve.meters import Meters
+
+ServedLevel = Literal["full", "retrieval", "popular"]
+
+
+@dataclass
+class Answer:
+    """What is known of an answer on the way to it."""
+
+    level: ServedLevel = "popular"
+    user: UserState | None = None
+    candidates: Candidates | None = None
+    items: list[Item] = field(default_factory=list)
+    ranked: Ranked | None = None
+    stages: Stages | None = None
+    failed: StepFailed | None = None
+    """The step that kept the answer from being full."""
+    shortfall: Shortfall | None = None
+
+    @property
+    def trace(self) -> list[Traced]:
+        """The candidates with their scores, if they were asked for and ranked."""
+        return self.ranked.trace or [] if self.ranked is not None else []
+
+
+class Ladder:
+    """Asks the steps in turn, and falls back.
+
+    Args:
+        embedder: who is asking.
+        retriever: which items.
+        reranker: in which order.
+        popular: the answer without them.
+        meters: what is counted.
+    """
+
+    def __init__(self, embedder: Step, retriever: Step, reranker: Step, popular: Popular, meters: Meters) -> None:
+        self.embedder, self.retriever, self.reranker = embedder, retriever, reranker
+        self.popular, self.meters = popular, meters
+
+    async def climb(self, query: Query, deadline: Deadline, trace: bool = False) -> Answer:
+        """Return the best answer that can be had before the deadline.
+
+        Raises:
+            RequestError: if the release cannot answer the query at all.
+        """
+        self.popular.check(query)
+        answer = Answer()
+        try:
+            await self._ask(answer, query, deadline, trace)
+        except StepFailed as failed:
+            answer.failed = failed
+            self._fall_back(answer, query)
+            self.meters.fallback(answer.level, failed.step, failed.because)
+        self._sum_up(answer, query)
+        return answer
+
+    async def _ask(self, answer: Answer, query: Query, deadline: Deadline, trace: bool) -> None:
+        answer.user = await self.embedder.call("run", query, deadline=deadline)
+        answer.candidates = await self.retriever.call("run", answer.user, query, deadline=deadline)
+        answer.ranked = await self.reranker.call("run", answer.user, answer.candidates, query, trace, deadline=deadline)
+        assert answer.ranked is not None
+        answer.items, answer.level = answer.ranked.items, "full"
+
+    def _fall_back(self, answer: Answer, query: Query) -> None:
+        if answer.candidates is not None:
+            answer.items, answer.level = self.popular.of_candidates(answer.candidates, query), "retrieval"
+            return
+        seen = answer.user.items_S if answer.user is not None else None
+        answer.items, screen = self.popular.run(query, seen)
+        allowed, removed = screen.counts
+        answer.stages = Stages(len(self.popular.items), allowed, removed, {}, allowed, 0)
+
+    def _sum_up(self, answer: Answer, query: Query) -> None:
+        """Say what is missing, and count."""
+        if answer.candidates is not None:
+            answer.stages = answer.candidates.stages
+        stages, shown = answer.stages, len(answer.items)
+        assert stages is not None
+        surface = self.popular.recipe.surfaces[find_surface(self.popular.recipe, query.surface)]
+        answer.shortfall = shortfall(query, shown, stages.allowed, stages.removed, list(surface.caps))
+        ranked = len(answer.candidates.places_C) if answer.candidates is not None else stages.found
+        self.meters.stages(stages, ranked, shown, answer.ranked.capped if answer.ranked is not None else {})

@@ -1,0 +1,82 @@
+"""What the Gateway counts; Ray exports it for Prometheus with a `ray_` before the name.
+
+    motet_request_seconds    histogram by level      from request to answer
+    motet_step_seconds       histogram by step       embedder, retriever, reranker: a call with its retry
+    motet_candidates         histogram by stage      items that are left: allowed, found, ranked, shown
+    motet_removed_total      counter by stage and reason    items that a stage removed
+    motet_answers_total      counter by level        full, retrieval, popular
+    motet_fallbacks_total    counter by level, step and because    answers below full
+    motet_retries_total      counter by step         calls that were made once more
+    motet_refused_total      counter by because      busy
+    motet_underfilled_total  counter                 answers with fewer than k items
+    motet_in_flight          gauge                   requests that are being answered
+
+Stages are filters, sources, fusion and ranking.
+"""
+
+from ray.serve.metrics import Counter, Gauge, Histogram
+
+from motet.retrieval.state import Stages
+
+SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0]
+ITEMS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0]
+
+
+class Meters:
+    """The Gateway's metrics."""
+
+    def __init__(self) -> None:
+        self._request = Histogram("motet_request_seconds", "From request to answer.", SECONDS, ("level",))
+        self._step = Histogram("motet_step_seconds", "A call of a step with its retry.", SECONDS, ("step",))
+        self._candidates = Histogram("motet_candidates", "Items left after a stage.", ITEMS, ("stage",))
+        self._removed = Counter("motet_removed_total", "Items that a stage removed.", ("stage", "reason"))
+        self._answers = Counter("motet_answers_total", "Answers.", ("level",))
+        self._fallbacks = Counter("motet_fallbacks_total", "Answers below full.", ("level", "step", "because"))
+        self._retries = Counter("motet_retries_total", "Calls made once more.", ("step",))
+        self._refused = Counter("motet_refused_total", "Requests refused.", ("because",))
+        self._underfilled = Counter("motet_underfilled_total", "Answers with fewer than k items.")
+        self._in_flight = Gauge("motet_in_flight", "Requests that are being answered.")
+
+    def answer(self, level: str, seconds: float, underfilled: bool) -> None:
+        """Count an answer."""
+        self._request.observe(seconds, {"level": level})
+        self._answers.inc(1, {"level": level})
+        if underfilled:
+            self._underfilled.inc()
+
+    def step(self, step: str, seconds: float) -> None:
+        """Time a call of a step."""
+        self._step.observe(seconds, {"step": step})
+
+    def retry(self, step: str) -> None:
+        """Count a retry."""
+        self._retries.inc(1, {"step": step})
+
+    def fallback(self, level: str, step: str, because: str) -> None:
+        """Count an answer below full."""
+        self._fallbacks.inc(1, {"level": level, "step": step, "because": because})
+
+    def refused(self, because: str) -> None:
+        """Count a refusal."""
+        self._refused.inc(1, {"because": because})
+
+    def in_flight(self, requests: int) -> None:
+        """Say how many requests are being answered."""
+        self._in_flight.set(requests)
+
+    def stages(self, stages: Stages, ranked: int, shown: int, capped: dict[str, int]) -> None:
+        """Count the items of one answer, stage by stage."""
+        left = {"allowed": stages.allowed, "found": stages.found, "ranked": ranked, "shown": shown}
+        for stage, count in left.items():
+            if count:
+                self._candidates.observe(count, {"stage": stage})
+        self._remove("filters", stages.removed)
+        self._remove("sources", {"not listed": stages.allowed - stages.found})
+        self._remove("fusion", {"beyond the candidates": stages.found - ranked})
+        behind = ranked - shown - sum(capped.values())
+        self._remove("ranking", {f"cap of {name}": count for name, count in capped.items()} | {"beyond k": behind})
+
+    def _remove(self, stage: str, removed: dict[str, int]) -> None:
+        for reason, count in removed.items():
+            if count > 0:
+                self._removed.inc(count, {"stage": stage, "reason": reason})
