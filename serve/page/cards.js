@@ -6,12 +6,12 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Draw one card an item; bars are relative to the highest score of their task in this answer. */
 export function drawCards(items, tasks, { onSimilar, onAdd }) {
-  const highest = Object.fromEntries(tasks.map((name) => [name, Math.max(...items.map((item) => item.scores[name]))]));
+  const highest = Object.fromEntries(tasks.map((name) => [name, Math.max(...items.map((item) => item.scores[name] ?? 0))]));
   const card = (item) =>
     el("li", { class: "card", "data-id": item.id },
       el("h3", {}, item.title),
       el("p", { class: "attributes" }),
-      el("dl", { class: "scores" }, ...tasks.map((name, place) => bar(name, item.scores[name], highest[name], place))),
+      el("dl", { class: "scores" }, ...tasks.map((name, place) => bar(name, item.scores[name] ?? 0, highest[name], place))),
       el("p", { class: "reason" }, item.reason.text),
       el("p", { class: "sources", "aria-label": "Found by" }, ...item.sources.map((one) => el("span", {}, one))),
       el("p", { class: "actions" },

@@ -11,8 +11,8 @@ import { showSimilar } from "./similar.js";
 import { drawWeights, ordered } from "./weights.js";
 
 const form = $("#ask");
-const history = makeHistory(ask);
-let release, answer, running = new AbortController();
+const history = makeHistory(() => ask());
+let release, answer, asked, own, running = new AbortController(); // `own` are weights that were moved by hand
 
 function question() {
   const body = { k: Number($("#k").value), surface: $("#surface").value, filters: chosenFilters() };
@@ -22,14 +22,16 @@ function question() {
   return said ? { ...body, [by === "user" ? "user_id" : "text"]: said } : body;
 }
 
-async function ask() {
+/** Ask anew; with weights of one's own only if they are given. */
+async function ask(weights) {
   running.abort();
   const mine = (running = new AbortController());
   $("#answer").setAttribute("aria-busy", "true");
   try {
-    const found = await api.recommend(question(), mine.signal);
+    const found = await api.recommend(weights ? { ...question(), weights } : question(), mine.signal);
     if (mine !== running) return;
-    answer = found;
+    [answer, asked] = [found, weights ?? release.surfaces[found.surface]];
+    own = weights;
     show();
     drawAttributes(await api.items(found.items.map((item) => item.id)));
   } catch (error) {
@@ -45,14 +47,17 @@ function show() {
   $("#status").textContent = said(answer);
   drawCards(answer.items, tasks, { onSimilar: (item) => showSimilar(item, addToHistory).catch(complain), onAdd: addToHistory });
   drawFlow(answer);
-  resetWeights();
+  drawWeights(tasks, asked, reorder);
+  note(answer.items);
 }
 
 const WHO = { known: "a known user", history: "a history", text: "words", attributes: "who the user is", popular: "a stranger" };
 
-function said({ items, user, surface }) {
+function said({ items, user, surface, level, underfilled }) {
   if (!items.length) return "Nothing passes these filters.";
-  return `${items.length} items by ${WHO[user] ?? user}, on the surface ${surface}`;
+  const short = underfilled ? `; ${underfilled.because}` : "";
+  const low = level && level !== "full" ? `; not every step answered in time (${level})` : "";
+  return `${items.length} items for ${WHO[user] ?? user} on the surface ${surface}${short}${low}`;
 }
 
 function complain(error) {
@@ -60,24 +65,17 @@ function complain(error) {
   $("#problem").hidden = false;
 }
 
-function resetWeights() {
-  const tasks = Object.keys(answer.items[0]?.scores ?? {});
-  drawWeights(tasks, release.surfaces[answer.surface], reorder);
-  arrange(answer.items);
-  note(answer.items);
-}
-
 function reorder(weights) {
+  own = weights;
   const items = ordered(answer.items, weights);
   arrange(items);
   note(items);
-  $("#reset").hidden = false;
 }
 
 function note(items) {
   const moved = items.filter((item, place) => item !== answer.items[place]).length;
   $("#order-note").textContent = moved ? `${moved} of ${items.length} stand elsewhere than in the server's order.` : "";
-  $("#reset").hidden = true;
+  $("#own").hidden = !own;
 }
 
 function addToHistory(item) {
@@ -93,8 +91,9 @@ function choose(by) {
 function wire() {
   form.addEventListener("submit", (event) => (event.preventDefault(), ask()));
   for (const radio of form.elements.by) radio.addEventListener("change", () => (choose(radio.value), ask()));
-  for (const select of form.querySelectorAll("select")) select.addEventListener("change", ask);
-  $("#reset").addEventListener("click", () => (resetWeights(), $("#weights input")?.focus()));
+  for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => ask());
+  $("#again").addEventListener("click", () => ask(own));
+  $("#reset").addEventListener("click", () => ($("#weights input")?.focus(), ask()));
 }
 
 function pick(user) {
@@ -107,7 +106,7 @@ async function begin() {
   const [about, attributes] = await Promise.all([api.release(), api.attributes()]);
   release = about;
   drawAbout(about);
-  drawFilters(attributes, ask);
+  drawFilters(attributes, () => ask());
   $("#surface").replaceChildren(...Object.keys(about.surfaces).map((name) => el("option", {}, name)));
   const example = (user) => el("button", { type: "button", onclick: () => pick(user) }, user);
   $("#examples").replaceChildren(...about.example_users.slice(0, 8).map(example));

@@ -34,5 +34,7 @@ export function drawWeights(tasks, weights, onChange) {
     });
     return el("div", { class: `weight task-${place % 6}` }, el("label", { for: slider.id }, name), output, slider);
   });
+  const focused = document.activeElement?.id;
   $("#weights").replaceChildren(...sliders);
+  if (focused?.startsWith("weight-")) document.getElementById(focused)?.focus();
 }
