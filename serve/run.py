@@ -112,8 +112,10 @@ def main(
     if once:
         show(ask(address, _QUESTION))
         typer.echo(curl)
+        typer.echo(f"serve: `make serve` keeps it up, with its page at {address}/", err=True)
         return
     typer.echo(curl)
+    typer.echo(f"serve: its page is at {address}/", err=True)
     try:
         while True:
             time.sleep(3600)

@@ -1,6 +1,5 @@
 """What people pick items by: words of their titles, and the values of their attributes."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +26,10 @@ def search_titles(items: ItemTable, text: str, most: int) -> np.ndarray:
     Titles that begin with it come first, then the ones that more people met; every item matches an empty text.
     """
     titles = items.table.column("title")
-    found_I = _flags(pc.match_substring(titles, text, ignore_case=True))
-    first_I = _flags(pc.starts_with(titles, text, ignore_case=True))
-    order = np.lexsort((-items.table.column("count").to_numpy(), ~first_I))
-    return np.asarray(order[found_I[order]][:most])
+    found = np.flatnonzero(_flags(pc.match_substring(titles, text, ignore_case=True)))
+    first = _flags(pc.starts_with(titles, text, ignore_case=True))[found]
+    order = np.lexsort((-items.table.column("count").to_numpy()[found], ~first))
+    return np.asarray(found[order[:most]])
 
 
 def _flags(column: pa.ChunkedArray) -> np.ndarray:
@@ -50,8 +49,9 @@ def attributes(items: ItemTable, most: int) -> Attributes:
     for column in _columns(items):
         kind, _, name = column.partition(":")
         if kind == "attr":
-            counts = Counter(value for row in items.table.column(column).to_pylist() for value in row or [])
-            categories[name] = dict(counts.most_common(most))
+            counts = pc.value_counts(pc.list_flatten(items.table.column(column)).drop_null())
+            pairs = sorted(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
+            categories[name] = dict(sorted(pairs, key=lambda pair: -pair[1])[:most])
         else:
             numbers_I = pc.fill_null(items.table.column(column), np.nan).to_numpy()
             if not np.isnan(numbers_I).all():
