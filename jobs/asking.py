@@ -55,8 +55,14 @@ def asked_at(prepared: Path, part: int) -> int | None:
 
 
 @lru_cache(maxsize=2)
-def load_recommender(folder: str, fitted: str | None = None) -> Any:
-    """Load the three steps once per worker process, on one torch thread."""
+def load_recommender(folder: str, fitted: str | None = None, network: str = "") -> Any:
+    """Load the three steps once per worker process, on one torch thread.
+
+    Args:
+        folder: a bundle or a draft.
+        fitted: of sources as of another moment.
+        network: which one is in the folder now, if it changes there; another one is loaded anew.
+    """
     from motet.recommend import Recommender
 
     return Recommender(Path(folder), threads=1, fitted=Path(fitted) if fitted else None)

@@ -26,7 +26,7 @@ import typer  # noqa: E402
 from jobs.doctor_runs import Subject, find_subject  # noqa: E402
 from jobs.stages import Result, Run, code_version, run_stage, say  # noqa: E402
 from motet.data.parquet import read_parquet  # noqa: E402
-from motet.errors import user_mistake  # noqa: E402
+from motet.errors import said_in_a_line  # noqa: E402
 from motet.evaluation.doctor import TOGETHER, Found, alone_recipe, build, network_name, own_metric  # noqa: E402
 from motet.evaluation.doctor_text import kept_epoch, render_text  # noqa: E402
 from motet.recipe import Recipe  # noqa: E402
@@ -135,17 +135,10 @@ def main(
 ) -> None:
     """Say for each task whether training together helps it, why, and what to change."""
     start = time.monotonic()
-    try:
+    with said_in_a_line():
         subject = find_subject(run, overrides or [], workspace)
         result = diagnose(subject, seeds)
         report = read_json(result.folder / "doctor.json")
-    except Exception as error:
-        mistake = user_mistake(error)
-        if mistake is None:
-            raise
-        for line in str(mistake).splitlines():
-            typer.echo(f"{type(mistake).__name__}: {line}", err=True)
-        sys.exit(2)
     typer.echo(render_text(report))
     say(f"doctor: {result.folder / 'doctor.html'}, {time.monotonic() - start:.1f} s")
 

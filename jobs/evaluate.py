@@ -27,7 +27,7 @@ from jobs.stages import Result, Run, claim_workspace, code_version, run_stage  #
 from jobs.train import read_metrics  # noqa: E402
 from motet.data.parquet import read_parquet  # noqa: E402
 from motet.data.split import TEST  # noqa: E402
-from motet.errors import user_mistake  # noqa: E402
+from motet.errors import said_in_a_line  # noqa: E402
 from motet.evaluation.offline import OURS, protocol_in_words  # noqa: E402
 from motet.evaluation.per_user import write_rows  # noqa: E402
 from motet.evaluation.protocols import NAMED, protocol_overrides  # noqa: E402
@@ -132,18 +132,11 @@ def main(
     """Evaluate a recipe under a protocol."""
     from jobs.pipeline import run_pipeline
 
-    try:
+    with said_in_a_line():
         run = Run(load_under(recipe, protocol, overrides or []))
         check_inputs(run.loaded)
         claim_workspace(run)
         report = run_pipeline(run, "evaluate")["evaluate"].folder
-    except Exception as error:
-        mistake = user_mistake(error)
-        if mistake is None:
-            raise
-        for line in str(mistake).splitlines():
-            typer.echo(f"{type(mistake).__name__}: {line}", err=True)
-        sys.exit(2)
     print_report(read_json(report / JSON_NAME))
     typer.echo(f"report: {report / HTML_NAME}")
 

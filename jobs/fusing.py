@@ -24,7 +24,7 @@ from motet.retrieval.features import RankFeatures
 from motet.retrieval.fusion import Fusion
 from motet.retrieval.trees import Group
 from motet.retrieval.trends import Trends
-from motet.storage import read_json, write_json
+from motet.storage import file_sha256, read_json, write_json
 
 _CANDIDATES_KEPT = 100
 _KEPT_PER_EVENT = 100
@@ -104,19 +104,20 @@ def _ask(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Ask sources about the events of a part, on Ray's workers."""
     dataset = held_out_users(histories, part, recipe.retrieval.fit_users, recipe.seed)
+    network = file_sha256(draft / "model.safetensors")
     gather = partial(_gather, folder=str(draft), part=part, asked_ms=asked_ms, fitted=str(fitted) if fitted else None,
-                     withheld=withheld, most=most)  # fmt: skip
+                     network=network, withheld=withheld, most=most)  # fmt: skip
     rows = dataset.map_batches(gather, batch_size=1, batch_format="pyarrow").iter_rows()
     return [_unpack(row) for row in sorted(rows, key=lambda row: (row["user"], row["number"]))]
 
 
 def _gather(
-    batch: pa.Table, folder: str, part: int, asked_ms: int | None, fitted: str | None, withheld: tuple[str, ...],
-    most: int | None,
+    batch: pa.Table, folder: str, part: int, asked_ms: int | None, fitted: str | None, network: str,
+    withheld: tuple[str, ...], most: int | None,
 ) -> pa.Table:  # fmt: skip
     from motet.evaluation.fitting import gather_examples
 
-    recommender = load_recommender(folder, fitted)
+    recommender = load_recommender(folder, fitted, network)
     recipe = recommender.retriever.recipe
     known = "before" if recipe.evaluate.history == "before" else "parts"
     rows = []

@@ -19,7 +19,7 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
 import typer  # noqa: E402
 
 from jobs.stages import Run, claim_workspace, say  # noqa: E402
-from motet.errors import RecipeError, user_mistake  # noqa: E402
+from motet.errors import RecipeError, said_in_a_line  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
 from motet.recipe_file import load_recipe  # noqa: E402
 
@@ -64,19 +64,12 @@ def main(
 ) -> None:
     """Run the pipeline for a recipe."""
     start = time.monotonic()
-    try:
+    with said_in_a_line():
         check_stage(until)
         run = Run(load_recipe(recipe, overrides or []))
         check_inputs(run.loaded)
         claim_workspace(run)
         results = run_pipeline(run, until)
-    except Exception as error:
-        mistake = user_mistake(error)
-        if mistake is None:
-            raise
-        for line in str(mistake).splitlines():
-            typer.echo(f"{type(mistake).__name__}: {line}", err=True)
-        sys.exit(2)
     say(f"pipeline: {len(results)} stages, {len(run.skipped)} up to date, {time.monotonic() - start:.1f} s")
 
 

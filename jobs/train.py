@@ -9,13 +9,11 @@ it stands in `refit/`, and it is the one that is tested and released.
 import json
 import shutil
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.train
@@ -25,27 +23,26 @@ from jobs.cluster import require
 from jobs.estimates import Folds, write_estimates
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
 from jobs.stages import Result, Run, code_version, run_stage, say
+from jobs.train_worker import train_worker
+from jobs.windows import TrainWindows, ValidationWindows
 from motet.data.moments import AsOf, Before, first_training
-from motet.data.parquet import read_parquet, write_parquet
+from motet.data.parquet import write_parquet
 from motet.data.split import TEST
 from motet.errors import DataError, TrainingError
 from motet.estimates import NAMES
 from motet.kinds import LabelScale
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
-from motet.storage import new_folder, read_json, write_atomic
+from motet.storage import read_json
 from motet.training.checkpoint import (
     epoch_folder,
     is_whole,
-    keep_only,
-    load_checkpoint,
-    newest_whole,
-    save_checkpoint,
 )
 
 CODE = (
     "platform/motet/kinds",
-    "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/histories.py",
+    "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/train_worker.py",
+    "jobs/windows.py", "jobs/histories.py",
     "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py",
 )  # fmt: skip
 REFIT = "refit"
@@ -247,138 +244,6 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], fit: Fit,
         datasets=datasets,
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
     )
-
-
-class _Windows:
-    """Reads a shard's histories and users and makes rows of them."""
-
-    def __init__(self, history: int, text: UserTexts, folds: Folds | None) -> None:
-        self.history, self.text, self.folds = history, text, folds
-
-    def tables(self, batch: pa.Table) -> Iterator[tuple[str, pa.Table, pa.Table]]:
-        """Yield (file name, histories, users) of each shard that the batch names."""
-        for row in batch.to_pylist():
-            yield (
-                Path(row["histories"]).name,
-                read_parquet(Path(row["histories"])),
-                read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers"]),
-            )
-
-
-class TrainWindows(_Windows):
-    """Training windows of shards, over the events before a moment."""
-
-    def __init__(self, as_of: AsOf, multiple_of: int, history: int, text: UserTexts, folds: Folds | None) -> None:
-        super().__init__(history, text, folds)
-        self.as_of, self.multiple_of = as_of, multiple_of
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Yield the rows of `motet.training.windows.train_rows`."""
-        from motet.training.windows import train_rows
-
-        for name, histories, users in self.tables(batch):
-            chosen = self.folds.of(name, histories.column("user").to_pylist()) if self.folds else None
-            yield train_rows(
-                self.as_of.parts(histories), users, self.history, self.text, self.multiple_of,
-                chosen.__getitem__ if chosen is not None else None,
-            )  # fmt: skip
-
-
-class ValidationWindows(_Windows):
-    """Validation rows of shards."""
-
-    def __init__(self, known: str, history: int, text: UserTexts, folds: Folds | None) -> None:
-        super().__init__(history, text, folds)
-        self.known = known
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Yield the rows of `motet.training.windows.validation_rows`."""
-        from motet.training.windows import validation_rows
-
-        whole = self.folds.whole() if self.folds else None
-        for _, histories, users in self.tables(batch):
-            yield validation_rows(histories, users, self.history, self.text, whole, self.known)
-
-
-def train_worker(config: dict[str, Any]) -> None:
-    """One worker: build the model, go on from the last checkpoint, train, report each epoch."""
-    import torch
-    from ray.train.torch import get_device
-
-    from motet.training.batches import collate
-    from motet.training.catalogue import Catalogue
-    from motet.training.distributed import world
-    from motet.training.loop import Progress, Trainer
-    from motet.training.row_cache import RowCache
-    from motet.training.step import TrainStep
-
-    recipe = Recipe.model_validate(config["recipe"])
-    torch.set_num_threads(recipe.train.threads_per_worker)
-    torch.manual_seed(recipe.seed)
-    card, device = ModelCard.from_dict(config["card"]), get_device()
-    inputs = item_inputs(Path(config["prepared"]), Path(config["embedded"]), config["counts"])
-    catalogue = Catalogue(inputs, torch.from_numpy(np.asarray(config["counts"], np.float32)))
-    step = TrainStep(card.build(), catalogue, card.tasks, card.scales, recipe.train).to(device)
-    trainer = Trainer(step, recipe, device, -(-config["rows"] // recipe.train.batch_size))
-    newest = newest_whole(Path(config["checkpoints"]))
-    if newest is not None:
-        state = load_checkpoint(newest, step.model, trainer.optimizer)
-        trainer.restore(Progress(**state["progress"]))
-        torch.manual_seed(recipe.seed + trainer.progress.epoch)
-    rank, workers = world()
-    names = [task.name for task in recipe.scored_tasks]
-    batch_size = max(1, recipe.train.batch_size // workers)
-
-    def train_stream(epoch: int) -> Any:
-        return ray.train.get_dataset_shard("train").iter_batches(
-            batch_size=batch_size,
-            batch_format="pyarrow",
-            prefetch_batches=2,
-            local_shuffle_buffer_size=max(batch_size, 10_000),
-            local_shuffle_seed=recipe.seed + epoch,
-        )
-
-    def held_stream(epoch: int) -> Any:
-        tables = ray.train.get_dataset_shard("validation").iter_batches(batch_size=256, batch_format="pyarrow")
-        mine = (table.take(pa.array(range(rank, table.num_rows, workers))) for table in tables)
-        return (table for table in mine if table.num_rows)
-
-    limit = recipe.train.rows_in_memory
-    windows, held = RowCache(train_stream, limit), RowCache(held_stream, limit)
-
-    def batches(epoch: int) -> Iterator[Any]:
-        tables = windows.batches(epoch, batch_size, recipe.seed)
-        return (collate(table, names, recipe.model.history) for table in tables)
-
-    def validation() -> Iterator[Any]:
-        return (collate(table, names, recipe.model.history) for table in held.batches(0, 256, None))
-
-    report = partial(_report, trainer=trainer, card=card, config=config, rank=rank)
-    trainer.run(batches, validation if config["last"] is None else None, report, config["last"])
-
-
-def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], rank: int) -> None:
-    """Report an epoch; rank 0 first writes the checkpoint and the line of metrics.jsonl.
-
-    The latest checkpoint and the best one are kept. Workers that start again take the newest whole one from the
-    folder itself, so one that was written just before a crash counts.
-    """
-    row = epoch.metrics()
-    if rank == 0:
-        checkpoints = Path(config["checkpoints"])
-        state = {"epoch": row["epoch"], "progress": asdict(trainer.progress)}
-        with new_folder(epoch_folder(checkpoints, row["epoch"])) as folder:
-            save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
-        keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
-        _append_metrics(checkpoints / "metrics.jsonl", row)
-    ray.train.report({"epoch": row["epoch"], **row["validation"]})
-
-
-def _append_metrics(path: Path, row: dict[str, Any]) -> None:
-    """Write the line of an epoch after those before it; lines of a lost attempt are dropped."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < row["epoch"]]
-    write_atomic(path, "\n".join([*kept, json.dumps(row, allow_nan=False)]) + "\n")
 
 
 def _follow(path: Path, recipe: Recipe, fit: Fit, done: threading.Event) -> None:

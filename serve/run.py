@@ -22,7 +22,7 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
 
 import typer  # noqa: E402
 
-from motet.errors import ReleaseError, user_mistake  # noqa: E402
+from motet.errors import ReleaseError, said_in_a_line  # noqa: E402
 from motet.recommend import read_recipe  # noqa: E402
 from motet.release.publish import Releases  # noqa: E402
 
@@ -96,16 +96,10 @@ def main(
 ) -> None:
     """Serve the current release of a workspace."""
     began = time.monotonic()
-    try:
+    with said_in_a_line():
         folder = Releases(workspace.absolute()).current()
         typer.echo(f"serve: starting {folder.name}", err=True)
         address = start(folder, host, port)
-    except Exception as error:
-        mistake = user_mistake(error)
-        if mistake is None:
-            raise
-        typer.echo(f"{type(mistake).__name__}: {mistake}", err=True)
-        sys.exit(2)
     typer.echo(f"serve: up at {address} after {time.monotonic() - began:.1f} s", err=True)
     question = json.dumps(_QUESTION)
     curl = f"curl -s {address}/v1/recommend -H 'content-type: application/json' -d {shlex.quote(question)}"

@@ -15,9 +15,30 @@ Every message says the value, where it stands and what would be right. A command
 prints the message on one line and exits with 2.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MotetError(Exception):
     """Base of all errors that a user can cause and mend."""
+
+
+@contextmanager
+def said_in_a_line() -> Iterator[None]:
+    """Print a user's mistake on the error stream, a line each, and end with code 2; other errors go on.
+
+    For the `main` of a command.
+    """
+    try:
+        yield
+    except Exception as error:
+        mistake = user_mistake(error)
+        if mistake is None:
+            raise
+        for line in str(mistake).splitlines():
+            sys.stderr.write(f"{type(mistake).__name__}: {line}\n")
+        sys.exit(2)
 
 
 def user_mistake(error: BaseException) -> MotetError | None:

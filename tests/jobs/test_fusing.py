@@ -1,13 +1,18 @@
 """Pipelines with every source and with other splits, and what the past may know: of one workspace's stages."""
 
+import numpy as np
 import pytest
 
 from jobs.pipeline import run_pipeline
 from jobs.stages import Run, claim_workspace
+from jobs.train import released
 from motet.data.parquet import read_parquet
+from motet.data.split import VALIDATION
+from motet.evaluation.fitting import gather_examples
+from motet.evaluation.held_out import held_out
 from motet.recipe_file import load_recipe
 from motet.recommend import Query, Recommender
-from motet.storage import read_json
+from motet.storage import file_sha256, read_json
 from tests.synthetic import events, recipe, write_csv, write_recipe, write_shop
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -109,3 +114,26 @@ def test_a_catalogue_too_large_for_ease_is_refused_by_the_index(folder, encoder_
             "index",
             retrieval={"sources": ["ease"], "ease_limit": 20},
         )
+
+
+def test_the_calibrators_are_those_of_the_network_that_is_released(folder, encoder_folder):
+    """The first network left the latest moment out and was asked before; its scores must not be what was fitted on."""
+    train = {**recipe(folder, encoder_folder)["train"], "epochs": 2, "refit": True, "held_back": 1}
+    results = run(folder, encoder_folder, {"kind": "leave_one_out"}, "index", train=train,
+                  ranking={"calibration": "platt"}, retrieval={"moments": 1})  # fmt: skip
+    draft = results["index"].folder
+    recommender = Recommender(draft)
+    trained = results["train"].folder
+    assert file_sha256(draft / "model.safetensors") == file_sha256(released(trained) / "model.safetensors")
+    assert file_sha256(draft / "model.safetensors") != file_sha256(trained / "model.safetensors")
+    held = held_out(read_parquet(results["prepare"].folder / "histories"), VALIDATION, recommender.retriever.recipe.liked_label)
+    examples = gather_examples(recommender, sorted(held, key=lambda one: one.user))
+    stored = read_json(draft / "calibrators.json")
+    for column, score in enumerate(recommender.retriever.recipe.scores):
+        raw_N = np.concatenate([one.raw_NT[:, column] for one in examples])
+        labels_N = np.concatenate([one.labels_NT[:, column] for one in examples])
+        moments_N = np.concatenate([one.moments_N for one in examples])
+        scale = recommender.reranker.card.scales[score.task.name]
+        expected = score.task.rules.fit("platt", raw_N, labels_N, scale, moments_N).to_dict()
+        assert stored[score.name]["kind"] == expected["kind"]
+        assert stored[score.name]["x"] == pytest.approx(expected["x"], rel=1e-3)

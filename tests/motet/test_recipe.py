@@ -136,6 +136,17 @@ def test_a_propensity_is_a_number_that_is_read() -> None:
         (_filtered(year=["1", "2"]), "surfaces.a.filters.year", "'year' is a number and ['1', '2'] is no range"),
         ({"train": {"select_by": "like.ndcg"}}, "train.select_by", "not a metric of a task; did you mean 'like.auc'?"),
         ({"train": {"select_by": "x"}}, "train.select_by", "valid: watch.ndcg, watch.recall, watch.loss, like.auc"),
+        ({"train": {"refit": True, "held_back": 9}}, "train.held_back", "9 is more than the 4 moments of"),
+        (
+            {"train": {"refit": True, "held_back": 1}, "retrieval": {"fusion": "logit"}},
+            "train.held_back",
+            "1 is more than the 0 moments of retrieval.moments that trees learn from; set it to 0",
+        ),
+        (
+            {"model": {"estimates": "priors"}, "tasks": _task(1, negatives=2)},
+            "model.estimates",
+            "'priors' has nothing to say of the negatives that task 'like' draws; set it to none, or leave it out",
+        ),
         ({"evaluate": {"surface": "hom"}}, "evaluate.surface", "'hom' is not a surface; did you mean 'home'?"),
         ({"evaluate": {"target": "rating"}}, "evaluate.target", "'rating' is not a binary task; valid: like"),
         ({"evaluate": {"target": "watch"}}, "evaluate.target", "'watch' is not a binary task; valid: like"),
@@ -221,3 +232,17 @@ def test_hints() -> None:
 
 def test_misfits_are_readable() -> None:
     assert str(Misfits([(("a", 1, "b"), "is wrong"), (("c",), "too")])) == "a.1.b: is wrong; c: too"
+
+
+@pytest.mark.parametrize(
+    ("estimates", "negatives", "reads", "near"),
+    [
+        ("auto", 0, True, (True, False)), ("items", 0, True, (True, True)), ("priors", 0, True, (False, False)),
+        ("none", 0, False, (False, False)), ("auto", 3, False, (True, False)),
+    ],
+)  # fmt: skip
+def test_what_the_heads_read_of_labels(estimates: str, negatives: int, reads: bool, near: tuple[bool, bool]) -> None:
+    model = {"estimates": estimates, "estimates_limit": 10}
+    recipe = Recipe.model_validate(_with(model=model, tasks=_task(1, negatives=negatives)))
+    assert recipe.reads_estimates == reads
+    assert (recipe.estimates_near(10), recipe.estimates_near(11)) == near

@@ -55,6 +55,8 @@ _ITEMS = {"path": "x", "text": ["title"]}
         (ModelSettings, {"dropout": 1}, "less than 1"),
         (TrainSettings, {"learning_rate": float("inf")}, "finite number"),
         (TrainSettings, {"epochs": 1.5}, "valid integer"),
+        (TrainSettings, {"held_back": 2}, "held_back = 2 leaves the latest training events out; set refit: true"),
+        (ModelSettings, {"estimates": "some"}, "'auto', 'items', 'priors' or 'none'"),
         (IndexSettings, {"kind": "lsh"}, "'auto', 'flat', 'ivf' or 'hnsw'"),
         (RetrievalSettings, {"sources": []}, "at least 1 item"),
         (RetrievalSettings, {"sources": ["vector"]}, "'vectors'"),

@@ -50,19 +50,39 @@ class Moment:
 
     def _by_place(self, lengths_U: np.ndarray, old_N: np.ndarray) -> np.ndarray:
         """Return the parts by the place among a user's training events; who has too few stays as before."""
-        owner_N = np.repeat(np.arange(len(lengths_U)), lengths_U)
-        train_N = old_N == TRAIN
-        place_N = np.zeros(len(old_N), np.int64)
-        counts_U = np.bincount(owner_N[train_N], minlength=len(lengths_U))
-        place_N[train_N] = np.arange(train_N.sum()) - np.repeat(np.cumsum(counts_U) - counts_U, counts_U)
-        now_N = (counts_U - self.back)[owner_N]
+        place_N, counts_N = _places(lengths_U, old_N)
+        now_N = counts_N - self.back
         new_N = np.where(place_N < now_N, TRAIN, np.where(place_N == now_N, NOW, LATER))
         new_N[now_N < 1] = TRAIN
-        return np.where(train_N, new_N, LATER)
+        return np.where(place_N >= 0, new_N, LATER)
 
 
-AsOf = Before | Moment
+@dataclass(frozen=True)
+class WithoutLatest:
+    """The log without each user's latest `events` of the training part; without all of them, if there are no more."""
+
+    events: int
+
+    def parts(self, histories: pa.Table) -> pa.Table:
+        """Return histories whose `parts` are TRAIN for what is left, and LATER else."""
+        parts_N = histories.column("parts").combine_chunks()
+        place_N, counts_N = _places(pc.list_value_length(parts_N).to_numpy(), parts_N.flatten().to_numpy())
+        left_N = (place_N >= 0) & (place_N < counts_N - self.events)
+        return _with_parts(histories, np.where(left_N, TRAIN, LATER))
+
+
+AsOf = Before | Moment | WithoutLatest
 BEFORE_VALIDATION = Before(VALIDATION)
+
+
+def _places(lengths_U: np.ndarray, parts_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each event's place among its user's training events, -1 for others, and how many these are."""
+    owner_N = np.repeat(np.arange(len(lengths_U)), lengths_U)
+    train_N = parts_N == TRAIN
+    place_N = np.full(len(parts_N), -1)
+    counts_U = np.bincount(owner_N[train_N], minlength=len(lengths_U))
+    place_N[train_N] = np.arange(train_N.sum()) - np.repeat(np.cumsum(counts_U) - counts_U, counts_U)
+    return place_N, counts_U[owner_N]
 
 
 def _with_parts(histories: pa.Table, parts_N: np.ndarray) -> pa.Table:
@@ -72,7 +92,9 @@ def _with_parts(histories: pa.Table, parts_N: np.ndarray) -> pa.Table:
 
 
 def first_training(split: Split, percentiles: list[int], held_back: int) -> AsOf:
-    """Return what the first network is trained on: train, or train before the earliest of `held_back` moments."""
+    """Return what the first network is trained on: train, without what came at the latest `held_back` moments."""
+    if split.kind != "time":
+        return WithoutLatest(held_back) if held_back else BEFORE_VALIDATION
     moments = past_moments(split, percentiles, held_back)
     return moments[-1] if moments else BEFORE_VALIDATION
 

@@ -6,17 +6,15 @@ Letters: T tasks, W numbers in a parameter, N rows, E experts that a gate mixes,
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from motet.model.experts import PLE, MMoE
-from motet.model.experts.expert import Gate
+from motet.model.gates import Gated, gates_of, heard
 from motet.training.batches import Batch
 from motet.training.gradients import task_gradients
 from motet.training.loop import divisors
@@ -99,33 +97,6 @@ def _pair(cosines: list[dict[str, float]]) -> dict[str, Any]:
     return {"cosine": float(np.mean(whole)), "negative": float(np.mean(np.array(whole) < 0)), "lowest": lowest}
 
 
-@dataclass(frozen=True)
-class Gated:
-    """A gate with the names of what it stands between."""
-
-    layer: int
-    task: str
-    """`shared` for the gate of the shared stream."""
-    experts: tuple[str, ...]
-    gate: Gate
-
-
-def gates_of(experts: nn.Module | None, tasks: Sequence[str]) -> Iterator[Gated]:
-    """Yield the gates of mmoe and ple; there are none in shared_bottom, and without scored tasks."""
-    if isinstance(experts, MMoE):
-        names = tuple(f"expert {place + 1}" for place in range(len(experts.experts)))
-        for task, gate in zip(tasks, experts.gates, strict=True):
-            yield Gated(0, task, names, gate)  # type: ignore[arg-type]
-    if isinstance(experts, PLE):
-        for number, layer in enumerate(experts.layers):
-            shared = tuple(f"shared {place + 1}" for place in range(len(layer.shared)))  # type: ignore[arg-type]
-            for task, gate in zip(tasks, layer.gates, strict=True):  # type: ignore[arg-type]
-                yield Gated(number, task, (*shared, f"own of {task}"), gate)
-            if layer.shared_gate is not None:
-                own = tuple(f"own of {task}" for task in tasks)
-                yield Gated(number, "shared", (*shared, *own), layer.shared_gate)  # type: ignore[arg-type]
-
-
 @torch.no_grad()
 def expert_use(step: TrainStep, batches: Iterable[Batch], kind: str) -> dict[str, Any]:
     """Return what the gates do over the pairs that training scores.
@@ -141,17 +112,9 @@ def expert_use(step: TrainStep, batches: Iterable[Batch], kind: str) -> dict[str
     """
     step.eval()
     gates = list(gates_of(step.model.experts, step.model.scored))
-    seen: list[list[Tensor]] = [[] for _ in gates]
-    hooks = [
-        one.gate.register_forward_hook(lambda _, __, out, kept=kept: kept.append(_summed(out)))
-        for one, kept in zip(gates, seen, strict=True)
-    ]
-    try:
+    with heard(gates, _summed) as seen:
         for batch in batches:
             step(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     found = [_gate(one, torch.stack(kept).sum(0)) for one, kept in zip(gates, seen, strict=True)]
     return {"kind": kind, "gates": found, "dead": dead_experts(found)}
 

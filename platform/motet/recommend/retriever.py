@@ -1,5 +1,6 @@
 """Retriever: which items. Sources, filters, fusion; items near an item."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from motet.retrieval.features import Collected, RankFeatures
 from motet.retrieval.filters import Screen
 from motet.retrieval.fusion import Fusion, log_softmax
 from motet.retrieval.library import load_sources
+from motet.retrieval.sources import Answer
 from motet.retrieval.state import Candidates, Stages, UserState
 from motet.retrieval.trees import Trees
 from motet.retrieval.trends import Trends
@@ -55,8 +57,8 @@ class Retriever:
 
     def fuse(self, user: UserState, query: Query, screen: Screen) -> Candidates:
         """Return all that any source found, best first."""
-        allowed_I = screen.allowed_I
-        found = self.collect(user, allowed_I, query.k)
+        allowed_I, answers = screen.allowed_I, self._answers(user, ())
+        found = self._union(answers, allowed_I, query.k)
         by_text = user.level == "text" and "profile" in self.sources
         if by_text:
             column = list(self.sources).index("profile")
@@ -64,7 +66,7 @@ class Retriever:
         listed = np.sum(~np.isnan(found.ranks_CS), 0)
         filling = self.filler.missing(user, found.places_C, allowed_I, query)
         if len(filling):
-            found = self._scored(user, found, filling)
+            found = _with_unlisted(found, answers, filling)
         if by_text:
             fused_C = log_softmax(_TEXT_SHARPNESS * np.nan_to_num(found.scores_CS[:, column]))
         else:
@@ -105,7 +107,12 @@ class Retriever:
             least: length of each list, if that is more than `retrieval.candidates`.
             withheld: sources that are not asked.
         """
-        answers = [None if name in withheld else source.ask(user) for name, source in self.sources.items()]
+        return self._union(self._answers(user, withheld), allowed_I, least)
+
+    def _answers(self, user: UserState, withheld: tuple[str, ...]) -> list[Answer | None]:
+        return [None if name in withheld else source.ask(user) for name, source in self.sources.items()]
+
+    def _union(self, answers: Sequence[Answer | None], allowed_I: np.ndarray, least: int) -> Collected:
         length = max(self.recipe.retrieval.candidates, least)
         lists = [answer.best(length, allowed_I)[0] if answer else _nothing() for answer in answers]
         places_C = np.unique(np.concatenate(lists))
@@ -116,17 +123,6 @@ class Retriever:
                 scores_CS[:, column] = answer.of(places_C)
                 ranks_CS[np.searchsorted(places_C, listed), column] = np.arange(len(listed))
         return Collected(places_C, scores_CS, ranks_CS)
-
-    def _scored(self, user: UserState, found: Collected, filling: np.ndarray) -> Collected:
-        """Return what was found with more items, which no source listed but each scores."""
-        places_C = np.concatenate([found.places_C, filling])
-        answers = [source.ask(user) for source in self.sources.values()]
-        nothing_C = np.full(len(filling), np.nan)
-        scores = [answer.of(filling) if answer is not None else nothing_C for answer in answers]
-        ranks_CS = np.full((len(filling), len(answers)), np.nan)
-        order = np.argsort(places_C)
-        scores_CS = np.concatenate([found.scores_CS, np.stack(scores, 1)])
-        return Collected(places_C, scores_CS, np.concatenate([found.ranks_CS, ranks_CS])).take(order)
 
     def similar(self, item: str, k: int) -> list[tuple[str, str, float]]:
         """Return (id, title, cosine) of the k items nearest to one by the item tower.
@@ -147,6 +143,16 @@ class Retriever:
         else:
             found = source.index.search(unit_ID[place], k, allowed_I)[0]  # type: ignore[attr-defined]
         return [(self.items.ids[p], self.items.titles[p], float(unit_ID[p] @ unit_ID[place])) for p in found]
+
+
+def _with_unlisted(found: Collected, answers: Sequence[Answer | None], filling: np.ndarray) -> Collected:
+    """Return what was found with more items, which no source listed but each scores."""
+    places_C = np.concatenate([found.places_C, filling])
+    nothing_C = np.full(len(filling), np.nan)
+    scores = [answer.of(filling) if answer is not None else nothing_C for answer in answers]
+    ranks_CS = np.full((len(filling), len(answers)), np.nan)
+    scores_CS = np.concatenate([found.scores_CS, np.stack(scores, 1)])
+    return Collected(places_C, scores_CS, np.concatenate([found.ranks_CS, ranks_CS])).take(np.argsort(places_C))
 
 
 def _nothing() -> np.ndarray:

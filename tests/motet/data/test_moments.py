@@ -3,7 +3,16 @@
 import pyarrow as pa
 import pytest
 
-from motet.data.moments import BEFORE_VALIDATION, LATER, NOW, Before, Moment, first_training, past_moments
+from motet.data.moments import (
+    BEFORE_VALIDATION,
+    LATER,
+    NOW,
+    Before,
+    Moment,
+    WithoutLatest,
+    first_training,
+    past_moments,
+)
 from motet.data.split import TEST, TRAIN, VALIDATION
 from motet.data_settings import Split
 
@@ -78,4 +87,16 @@ def test_the_first_network_leaves_out_what_came_at_the_moments_it_is_asked_about
         trained = first_training(split, PERCENTILES, held_back)
         assert all(trained.at_ms <= moment.at_ms for moment in moments[:held_back])
     assert first_training(split, PERCENTILES, 0) == BEFORE_VALIDATION
-    assert first_training(Split(kind="leave_one_out"), PERCENTILES, 2) == Moment(back=2)
+    assert first_training(Split(kind="leave_one_out"), PERCENTILES, 2) == WithoutLatest(2)
+    assert first_training(Split(kind="leave_one_out"), PERCENTILES, 0) == BEFORE_VALIDATION
+
+
+def test_nobody_is_asked_about_an_event_that_the_first_network_has_seen() -> None:
+    """Also those with fewer events than are held back, who have none left to be trained on."""
+    lengths = range(1, 7)
+    histories = _histories(*(([*range(n), 99], [TRAIN] * n + [VALIDATION]) for n in lengths))
+    trained = WithoutLatest(3).parts(histories).column("parts").to_pylist()
+    assert [parts.count(TRAIN) for parts in trained] == [0, 0, 0, 1, 2, 3]
+    for back in (1, 2, 3):
+        for parts, seen in zip(Moment(back=back).parts(histories).column("parts").to_pylist(), trained, strict=True):
+            assert all(known != TRAIN for known, part in zip(seen, parts, strict=True) if part == NOW)

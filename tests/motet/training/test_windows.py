@@ -209,7 +209,8 @@ def test_each_target_has_its_estimates_in_training_and_validation() -> None:
 def test_events_of_a_slate_have_estimates_from_before_it() -> None:
     estimates = _estimates()
     (row,) = train_rows(_slates([-1, 7, 7, 7]), USERS, 10, _text, 1, lambda _: estimates).to_pylist()
-    found_NF = np.array(row["estimates"], np.float32).reshape(5, -1)[1:] if len(row["targets"]) == 5 else None
-    found_NF = np.array(row["estimates"], np.float32).reshape(len(row["targets"]), -1) if found_NF is None else found_NF
-    offsets_N = found_NF[-3:, 0]
-    assert offsets_N[0] == offsets_N[1] == offsets_N[2] != 0
+    found_NF = np.array(row["estimates"], np.float32).reshape(len(row["targets"]), -1)
+    assert row["targets"] == [0, 1, 2, 3]
+    expected_NF = estimates.along(np.arange(4), np.ones((4, 1), np.float32), np.array([0, 1, 1, 1]))
+    np.testing.assert_allclose(found_NF, expected_NF, atol=1e-6)
+    assert not np.allclose(found_NF, estimates.along(np.arange(4), np.ones((4, 1), np.float32)))

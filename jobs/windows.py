@@ -1,0 +1,62 @@
+"""Shards of histories and users to the rows that training and validation read, on Ray Data's workers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs.estimates import Folds
+from jobs.histories import UserTexts
+from motet.data.moments import AsOf
+from motet.data.parquet import read_parquet
+
+
+class _Windows:
+    """Reads a shard's histories and users and makes rows of them."""
+
+    def __init__(self, history: int, text: UserTexts, folds: Folds | None) -> None:
+        self.history, self.text, self.folds = history, text, folds
+
+    def tables(self, batch: pa.Table) -> Iterator[tuple[str, pa.Table, pa.Table]]:
+        """Yield (file name, histories, users) of each shard that the batch names."""
+        for row in batch.to_pylist():
+            yield (
+                Path(row["histories"]).name,
+                read_parquet(Path(row["histories"])),
+                read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers"]),
+            )
+
+
+class TrainWindows(_Windows):
+    """Training windows of shards, over the events before a moment."""
+
+    def __init__(self, as_of: AsOf, multiple_of: int, history: int, text: UserTexts, folds: Folds | None) -> None:
+        super().__init__(history, text, folds)
+        self.as_of, self.multiple_of = as_of, multiple_of
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Yield the rows of `motet.training.windows.train_rows`."""
+        from motet.training.windows import train_rows
+
+        for name, histories, users in self.tables(batch):
+            chosen = self.folds.of(name, histories.column("user").to_pylist()) if self.folds else None
+            yield train_rows(
+                self.as_of.parts(histories), users, self.history, self.text, self.multiple_of,
+                chosen.__getitem__ if chosen is not None else None,
+            )  # fmt: skip
+
+
+class ValidationWindows(_Windows):
+    """Validation rows of shards."""
+
+    def __init__(self, known: str, history: int, text: UserTexts, folds: Folds | None) -> None:
+        super().__init__(history, text, folds)
+        self.known = known
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Yield the rows of `motet.training.windows.validation_rows`."""
+        from motet.training.windows import validation_rows
+
+        whole = self.folds.whole() if self.folds else None
+        for _, histories, users in self.tables(batch):
+            yield validation_rows(histories, users, self.history, self.text, whole, self.known)
