@@ -126,7 +126,9 @@ def test_the_calibrators_are_those_of_the_network_that_is_released(folder, encod
     trained = results["train"].folder
     assert file_sha256(draft / "model.safetensors") == file_sha256(released(trained) / "model.safetensors")
     assert file_sha256(draft / "model.safetensors") != file_sha256(trained / "model.safetensors")
-    held = held_out(read_parquet(results["prepare"].folder / "histories"), VALIDATION, recommender.retriever.recipe.liked_label)
+    held = held_out(
+        read_parquet(results["prepare"].folder / "histories"), VALIDATION, recommender.retriever.recipe.liked_label
+    )
     examples = gather_examples(recommender, sorted(held, key=lambda one: one.user))
     stored = read_json(draft / "calibrators.json")
     for column, score in enumerate(recommender.retriever.recipe.scores):

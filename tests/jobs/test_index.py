@@ -1,12 +1,14 @@
 """index and evaluate: neighbours against brute force, shards, the bundle's users, the report."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from jobs import collaborative
-from jobs.asking import held_out_users
+from jobs.asking import held_out_users, load_recommender
 from jobs.fusing import past_of
 from motet.data.parquet import read_parquet, write_parquet
 from motet.data.split import TEST
@@ -153,3 +155,19 @@ def test_a_sample_of_held_out_users_is_the_same_however_they_are_divided(shop, t
     assert len(names(folder, 10)) == 10
     assert names(tmp_path, 10) == names(folder, 10)
     assert names(tmp_path, 100) == names(folder, 100)
+
+
+def test_another_network_in_the_same_folder_is_loaded_anew(shop, tmp_path):
+    """A worker process that has asked the first network of a draft must not go on with it."""
+    _, results, _ = shop
+    draft = tmp_path / "draft"
+    shutil.copytree(results["index"].folder, draft)
+    one = load_recommender(str(draft), None, "one")
+    weights = load_file(draft / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, draft / "model.safetensors")
+    two = load_recommender(str(draft), None, "two")
+    assert load_recommender(str(draft), None, "two") is two
+    for name, value in one.reranker.model.state_dict().items():
+        if name in weights:
+            np.testing.assert_array_equal(value.numpy(), weights[name])
+            np.testing.assert_array_equal(two.reranker.model.state_dict()[name].numpy(), weights[name] + 1)
