@@ -26,6 +26,8 @@ from motet.task import Task
 
 WITHOUT = 1e-12
 """Weight of a loss that is to have no effect."""
+LEAST_USERS = 20
+"""Users of whom a slice must hold events before the verdict speaks of it."""
 TOGETHER = "together"
 _SLICE_RESAMPLES = 200
 
@@ -171,8 +173,14 @@ def facts_of(
         rising=bool(judged) and len(judged) == recipe.train.epochs and bool(judged[-1]["best"]),
         dead=_dead(task.name, found.experts["dead"]),
         state=gates[-1]["state"] if gates else None,
-        weak={name: one["gain"] for name, one in slices.items() if one["high"] is not None and one["high"] < 0},
+        weak=weak_slices(slices),
     )
+
+
+def weak_slices(slices: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the gains of the slices whose interval is below 0; draws of a handful of users say nothing."""
+    sure = {name: one for name, one in slices.items() if one["users"] >= LEAST_USERS and one["high"] is not None}
+    return {name: one["gain"] for name, one in sure.items() if one["high"] < 0}
 
 
 def _dead(task: str, dead: Sequence[Mapping[str, Any]]) -> list[str]:

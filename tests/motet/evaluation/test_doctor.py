@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from motet.evaluation import doctor_page
-from motet.evaluation.doctor import WITHOUT, Found, alone_recipe, build, network_name, own_metric
+from motet.evaluation.doctor import WITHOUT, Found, alone_recipe, build, network_name, own_metric, weak_slices
 from motet.evaluation.doctor_page import render_page
 from motet.evaluation.doctor_text import aligned, render_text, verdict_lines
 from motet.recipe import Recipe
@@ -303,3 +303,10 @@ def test_the_page_of_a_shared_bottom(recipe):
 
 def test_names_of_networks():
     assert network_name("like", 42) == "like@42"
+
+
+def test_a_slice_of_a_handful_of_users_is_not_spoken_of() -> None:
+    few = {"gain": -0.1, "low": -0.2, "high": -0.05, "users": 19}
+    slices = {"few": few, "many": few | {"users": 20}, "unsure": few | {"users": 90, "high": 0.1},
+              "unknown": few | {"users": 90, "high": None}}  # fmt: skip
+    assert weak_slices(slices) == {"many": -0.1}
