@@ -3,17 +3,24 @@
 from dataclasses import asdict
 
 from motet.recommend import Item, Query
+from motet.release.canary import Outcomes
 from motet.surface_settings import Rule, condition
+from serve.front import Front
 from serve.ladder import Answer
 from serve.schemas import (
+    CanaryModel,
     Fallback,
+    OutcomesModel,
     ReasonModel,
+    RecallModel,
     RecommendedItem,
     RecommendRequest,
     RecommendResponse,
+    ReleaseResponse,
     RuleModel,
     Underfilled,
 )
+from serve.state import Canary, State
 from serve.trace_schemas import StageModel, Trace, TracedItem
 
 
@@ -84,3 +91,32 @@ def to_trace(answer: Answer) -> Trace:
         StageModel(stage="ranking", kept=shown, removed=ranking),
     ]
     return Trace(stages=passed, candidates=[TracedItem(**asdict(one)) for one in answer.trace])
+
+
+def to_about(front: Front, state: State) -> ReleaseResponse:
+    """Return what is said of a release: by itself, and by the Conductor."""
+    report, recall = front.report, state.recall
+    return ReleaseResponse(
+        release=front.release,
+        recipe=front.recipe.name,
+        created=front.manifest["created"],
+        items=report["counts"]["items"],
+        users=report["counts"]["users"],
+        surfaces=front.surfaces(state.surfaces),
+        protocol=report["protocol"],
+        ndcg={name: one["ndcg"]["mean"] for name, one in report["ranking"]["systems"].items()},
+        example_users=front.examples,
+        canary=None if state.canary is None else _canary(state.canary),
+        refused=state.refused,
+        recall=RecallModel(searches=recall.searches, recall=recall.share) if recall.searches else None,
+    )
+
+
+def _canary(canary: Canary) -> CanaryModel:
+    outcomes, current = _outcomes(canary.outcomes), _outcomes(canary.current)
+    return CanaryModel(release=canary.release, share=canary.share, outcomes=outcomes, current=current)
+
+
+def _outcomes(of: Outcomes) -> OutcomesModel:
+    halves, most = (None if seconds is None else round(seconds * 1000, 1) for seconds in map(of.quantile, (0.5, 0.95)))
+    return OutcomesModel(answers=of.answers, failures=round(of.failures, 6), p50_ms=halves, p95_ms=most)

@@ -1,6 +1,7 @@
 """The graph: Gateway -> Embedder -> Retriever -> Reranker, each a deployment that autoscales by itself.
 
-Beside it stands the EventLog, one replica that writes what users do.
+Beside it stand the EventLog, one replica that writes what users do, and the Conductor, one that leads the graph from
+release to release.
 
 serve deploy serve/config.yaml          (import_path: serve.app:build)
 """
@@ -15,6 +16,7 @@ from ray.serve.config import BackpressureConfig
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
 from motet.settings import Deployment, GatewayDeployment, ServeSettings
+from serve.conductor import Conductor
 from serve.embedder import Embedder
 from serve.event_log import EventLog, place_of_log
 from serve.gate import Busy
@@ -27,24 +29,27 @@ def build(args: dict[str, Any]) -> Application:
     """Build the graph over the current release of a workspace.
 
     Args:
-        args: `workspace`, the folder that the pipeline wrote; or `release`, a release's folder. Settings come from
-            the recipe inside the release; `events`, a mapping, changes some of `serve.events`. The pointer is read
-            once, here, so all four serve the same release.
+        args: `workspace`, the folder that the pipeline wrote, whose current release is served, and followed when it
+            changes; or `release`, a release's folder, which stays. Settings of the deployments come from the recipe
+            inside the release at the beginning; `events`, a mapping, changes some of `serve.events`.
 
     Raises:
         ReleaseError: if there is no release, it does not verify, or its events have no place.
     """
     folder = release_folder(args)
     recipe = read_recipe(folder)
-    settings, path = recipe.serve, str(folder)
+    settings, path, watched = recipe.serve, str(folder), "release" not in args
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
-    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, log)
-    retriever = scaled(Retriever, settings.retriever, settings).bind(path)
-    reranker = scaled(Reranker, settings.reranker, settings).bind(path)
-    events = None if place.store == "none" else one_writer(EventLog, settings).bind(*log)
+    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, watched, log)
+    retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched)
+    reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched)
+    events = None if place.store == "none" else single(EventLog, settings).bind(*log)
+    conductor = None
+    if folder.parent.name == "releases":
+        conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
-    return gateway.bind(path, embedder, retriever, reranker, events)
+    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor)
 
 
 def release_folder(args: dict[str, Any]) -> Path:
@@ -89,7 +94,7 @@ def at_the_door(deployment: ServeDeployment, one: GatewayDeployment) -> ServeDep
     )
 
 
-def one_writer(deployment: ServeDeployment, settings: ServeSettings) -> ServeDeployment:
+def single(deployment: ServeDeployment, settings: ServeSettings) -> ServeDeployment:
     """Return the deployment with one replica; the old one ends before a new one begins, so that the lock is free."""
     return deployment.options(
         num_replicas=1,

@@ -1,36 +1,54 @@
 """Embedder: who is asking. The user tower, and the language model for requests with a text."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import serve
 
+from motet.encoders.text import TextEncoder
 from motet.recommend import Embedder as Step
 from motet.recommend import Query
 from motet.retrieval.state import UserState
 from serve.event_log import open_log
+from serve.held import Held
 
 
 @serve.deployment(name="Embedder")
 class Embedder:
-    """Holds the user side of a release.
+    """Holds the user side of releases; those of one language model share it.
 
     Args:
-        folder: the release.
+        folder: the release to begin with.
+        watched: the current release may change.
         log: where its events go and the recipe's name, as `open_log` takes them; None reads no events.
     """
 
-    def __init__(self, folder: str, log: tuple[dict[str, Any], str] | None = None) -> None:
-        self.step = Step(Path(folder), threads=1)
-        self.step.require_encoder()
-        store = open_log(*log) if log is not None else None
-        if store is not None:
-            self.step.follow(store)
+    def __init__(self, folder: str, watched: bool = False, log: tuple[dict[str, Any], str] | None = None) -> None:
+        self.log, self.encoders = log, dict[str, TextEncoder]()
+        self.held = Held(self._make, Path(folder), watched)
 
-    async def run(self, query: Query) -> UserState:
-        """Return the state of the user who asks."""
-        return (await asyncio.to_thread(self.step.run, [query]))[0]
+    def _make(self, folder: Path) -> Step:
+        step = Step(folder, threads=1, encoders=self.encoders)
+        step.require_encoder()
+        store = open_log(*self.log) if self.log is not None else None
+        if store is not None:
+            step.follow(store)
+        return step
+
+    async def run(self, release: str, query: Query) -> UserState:
+        """Return the state of the user who asks, as a release sees them."""
+        return replace((await asyncio.to_thread(self._run, release, [query]))[0], release=release)
+
+    def _run(self, release: str, queries: Sequence[Query]) -> list[UserState]:
+        return self.held.of(release).run(queries)
+
+    async def hold(self, releases: Sequence[str]) -> list[str]:
+        """Hold these releases and no others; return them."""
+        await asyncio.to_thread(self.held.hold, releases)
+        return self.held.names
 
     def ping(self) -> bool:
         """Answer."""
@@ -38,5 +56,5 @@ class Embedder:
 
     def check_health(self) -> None:
         """Run the tower on a stranger, and read the log, so that a request never meets a long one."""
-        self.step.catch_up()
-        self.step.run([Query()])
+        self.held.latest.catch_up()
+        self.held.latest.run([Query()])

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+from fastapi import Header
 from fastapi import Path as InPath
 from fastapi import Query as InQuery
 from fastapi.responses import JSONResponse
@@ -16,16 +17,16 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from motet.errors import RequestError
-from motet.recommend import Query, Whereabouts, find_surface, read_recipe
-from motet.recommend.popular import Popular
-from motet.release.bundle import read_report, release_id
-from motet.release.golden import golden_users
-from motet.storage import read_manifest
-from serve.answers import to_query, to_response
+from motet.recommend import Query
+from serve.admin import DENIED, Admin
+from serve.answers import to_about, to_query, to_response
 from serve.calls import Deadline, RetryBudget, Step, StepFailed
 from serve.event_log import UNAVAILABLE, Recorder
 from serve.event_schemas import EventsBody, EventsResponse
+from serve.follower import Follower
+from serve.front import Front
 from serve.gate import Gate
+from serve.held import Held
 from serve.item_schemas import AttributesResponse, ItemsQuery, ItemsResponse, Range
 from serve.ladder import Ladder
 from serve.meters import Meters
@@ -39,8 +40,9 @@ from serve.schemas import (
     ReleaseResponse,
     SimilarItem,
     SimilarResponse,
+    SurfaceRequest,
+    SurfaceResponse,
 )
-from serve.shelf import Shelf
 from serve.trace_schemas import ExplainResponse
 from serve.web import BUSY, NOT_FOUND, REFUSED, make_app, refuse
 
@@ -56,45 +58,46 @@ class Gateway:
     """The endpoint.
 
     Args:
-        folder: the release that the whole graph serves.
+        folder: the release to begin with.
+        watched: the current release may change.
         embedder: handle of the Embedder.
         retriever: handle of the Retriever.
         reranker: handle of the Reranker.
         events: handle of the EventLog; None records no events.
+        conductor: handle of the Conductor; None stays with one release.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
         folder: str,
+        watched: bool,
         embedder: DeploymentHandle,
         retriever: DeploymentHandle,
         reranker: DeploymentHandle,
         events: DeploymentHandle | None = None,
+        conductor: DeploymentHandle | None = None,
     ) -> None:
-        self.recipe = read_recipe(Path(folder))
-        self.manifest = read_manifest(Path(folder))
-        self.report = read_report(Path(folder))
-        self.release = release_id(self.manifest)
-        self.examples, self.shelf = golden_users(Path(folder)), Shelf(Path(folder))
-        self.meters, settings = Meters(), self.recipe.serve
+        fronts = Held(Front, Path(folder), watched)
+        recipe = fronts.latest.recipe
+        self.meters, settings = Meters(), recipe.serve
         self.gate, self.seconds = Gate(settings.gateway.max_queued, self.meters), settings.deadline_ms / 1000
         handles = {"embedder": embedder, "retriever": retriever, "reranker": reranker}
         self.embedder, self.retriever, self.reranker = (
             Step(name, handle, RetryBudget(settings.retry_share), self.meters) for name, handle in handles.items()
         )
-        popular = Popular(Path(folder), self.shelf.items)
-        self.ladder = Ladder(self.embedder, self.retriever, self.reranker, popular, self.meters)
-        self.recorder = Recorder(events, self.recipe)
+        self.ladder = Ladder(self.embedder, self.retriever, self.reranker, self.meters)
+        self.recorder = Recorder(events, recipe)
+        self.follower, self.admin = Follower(conductor, fronts), Admin(Path(folder).parent.parent, conductor)
         await self._warm_up()
 
     async def _warm_up(self) -> None:
         """Ask the steps until they all answer in time, for a minute at most: first calls are slow."""
-        limit = Deadline(_WARM_UP_S)
-        for query in (Query(), Query(user=next(iter(self.examples), None)), Query(text="anything")):
+        limit, front = Deadline(_WARM_UP_S), self.follower.front
+        for query in (Query(), Query(user=next(iter(front.examples), None)), Query(text="anything")):
             level = ""
             while level != "full" and limit.left > 0:
-                await self.ladder.climb(query, Deadline(max(self.seconds, limit.left / 4)))
-                level = (await self.ladder.climb(query, self.deadline())).level
+                await self.ladder.climb(front, query, Deadline(max(self.seconds, limit.left / 4)))
+                level = (await self.ladder.climb(front, query, self.deadline())).level
 
     def deadline(self) -> Deadline:
         """Return the moment by which the steps must have answered."""
@@ -107,12 +110,13 @@ class Gateway:
         trace: Annotated[bool, InQuery(description="Say how the list came about.")] = False,
     ) -> RecommendResponse:
         """Recommend items with task scores, sources and reasons."""
-        query, deadline = to_query(request), self.deadline()
-        surface = find_surface(self.recipe, query.surface)
-        with self.gate.enter():
-            answer = await self.ladder.climb(query, deadline, trace)
-        self.meters.answer(answer.level, deadline.passed, answer.shortfall is not None)
-        return to_response(answer, uuid.uuid4().hex, self.release, surface, trace)
+        deadline, front = self.deadline(), self.follower.front_for(request.user_id)
+        query = front.weighed(to_query(request), self.follower.state.surfaces)
+        with self.gate.enter(), self.follower.counts_failure(front):
+            answer = await self.ladder.climb(front, query, deadline, trace)
+        self.meters.answer(answer.level, front.release, deadline.passed, answer.shortfall is not None)
+        self.follower.count(front, deadline.passed, answer.level == "full")
+        return to_response(answer, uuid.uuid4().hex, front.release, front.surface(query), trace)
 
     @app.get("/v1/explain", responses=REFUSED | BUSY)
     async def explain(
@@ -123,13 +127,11 @@ class Gateway:
         k: Annotated[int, InQuery(ge=1, le=MOST_ITEMS, description="Length of the list.")] = 10,
     ) -> ExplainResponse:
         """Say what keeps an item out of a user's list: the stage, and the rule or the rank."""
-        query, deadline = Query(user=user_id, surface=surface, k=k), self.deadline()
+        deadline, front = self.deadline(), self.follower.front_for(user_id)
+        query = front.weighed(Query(user=user_id, surface=surface, k=k), self.follower.state.surfaces)
         with self.gate.enter():
-            user = await self.embedder.call("run", query, deadline=deadline)
-            found = await self.retriever.call("explain", user, query, item, deadline=deadline)
-            if not isinstance(found, Whereabouts):
-                found = await self.reranker.call("explain", user, found, query, item, deadline=deadline)
-        return ExplainResponse(release=self.release, item=item, **asdict(found))
+            found = await self.ladder.explain(front, query, item, deadline)
+        return ExplainResponse(release=front.release, item=item, **asdict(found))
 
     @app.post("/v1/events", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=EventsResponse)
     async def record(self, events: EventsBody) -> Any:
@@ -139,14 +141,16 @@ class Gateway:
     @app.get("/v1/items", responses=REFUSED)
     async def items(self, asked: Annotated[ItemsQuery, InQuery()]) -> ItemsResponse:
         """Return items by part of a title, by ids, or those that most people met."""
-        return ItemsResponse(release=self.release, items=await asyncio.to_thread(self.shelf.find, asked))
+        front = self.follower.front
+        return ItemsResponse(release=front.release, items=await asyncio.to_thread(front.shelf.find, asked))
 
     @app.get("/v1/attributes")
     async def attributes(self) -> AttributesResponse:
         """Say what filters may name: the values of each category, the range of each number."""
-        known = await asyncio.to_thread(lambda: self.shelf.attributes)
+        front = self.follower.front
+        known = await asyncio.to_thread(lambda: front.shelf.attributes)
         ranges = {name: Range(low=low, high=high) for name, (low, high) in known.numbers.items()}
-        return AttributesResponse(release=self.release, categories=known.categories, numbers=ranges)
+        return AttributesResponse(release=front.release, categories=known.categories, numbers=ranges)
 
     @app.get("/v1/items/{item}/similar", responses=REFUSED | NOT_FOUND | BUSY, response_model=SimilarResponse)
     async def similar(
@@ -155,29 +159,29 @@ class Gateway:
         k: Annotated[int, InQuery(ge=1, le=MOST_ITEMS, description="How many items.")] = 10,
     ) -> Any:
         """Return the items nearest to one."""
+        release = self.follower.front.release
         try:
             with self.gate.enter():
-                found = await self.retriever.call("similar", item, k, deadline=self.deadline())
+                found = await self.retriever.call("similar", release, item, k, deadline=self.deadline())
         except RequestError as error:
             return refuse(str(error), where="path", status=404)
         near = [SimilarItem(id=other, title=title, cosine=round(cosine, 6)) for other, title, cosine in found]
-        return SimilarResponse(release=self.release, item=item, items=near)
+        return SimilarResponse(release=release, item=item, items=near)
 
     @app.get("/v1/release")
     async def about(self) -> ReleaseResponse:
-        """Say what is being served and what it reached offline."""
-        systems = self.report["ranking"]["systems"]
-        return ReleaseResponse(
-            release=self.release,
-            recipe=self.recipe.name,
-            created=self.manifest["created"],
-            items=self.report["counts"]["items"],
-            users=self.report["counts"]["users"],
-            surfaces={name: dict(surface.weights) for name, surface in self.recipe.surfaces.items()},
-            protocol=self.report["protocol"],
-            ndcg={name: one["ndcg"]["mean"] for name, one in systems.items()},
-            example_users=self.examples,
-        )
+        """Say what is being served, what it reached offline, and what is tried out beside it."""
+        return to_about(self.follower.front, self.follower.state)
+
+    @app.patch("/v1/surfaces/{surface}", responses=REFUSED | NOT_FOUND | DENIED, response_model=SurfaceResponse)
+    async def change_surface(
+        self,
+        surface: Annotated[Name, InPath(description="The surface.")],
+        request: SurfaceRequest,
+        authorization: Annotated[str | None, Header(description="Bearer and a key with the scope admin.")] = None,
+    ) -> Any:
+        """Change what counts on a surface, for all who ask from now on and after a restart."""
+        return await self.admin.change_surface(authorization, self.follower, surface, request.weights)
 
     @app.get("/healthz", responses={503: {"model": Health}}, response_model=Health)
     async def healthz(self) -> Any:
@@ -186,5 +190,5 @@ class Gateway:
             for step in (self.embedder, self.retriever, self.reranker):
                 await step.call("ping", deadline=Deadline(_PING_S))
         except StepFailed:
-            return JSONResponse({"status": "a step does not answer", "release": self.release}, 503)
-        return Health(status="ok", release=self.release)
+            return JSONResponse({"status": "a step does not answer", "release": self.follower.front.release}, 503)
+        return Health(status="ok", release=self.follower.front.release)

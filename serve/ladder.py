@@ -8,12 +8,14 @@ popular     the Embedder or the Retriever is late or down: the Gateway's own pop
 from dataclasses import dataclass, field
 from typing import Literal
 
-from motet.recommend import Item, Query, find_surface
+from motet.recommend import Item, Query, Whereabouts
 from motet.recommend.popular import Popular
 from motet.recommend.shortfall import Shortfall, shortfall
 from motet.recommend.trace import Ranked, Traced
 from motet.retrieval.state import Candidates, Stages, UserState
 from serve.calls import Deadline, Step, StepFailed
+from serve.front import Front
+from serve.held import SameRelease
 from serve.meters import Meters
 
 ServedLevel = Literal["full", "retrieval", "popular"]
@@ -34,6 +36,11 @@ class Answer:
     shortfall: Shortfall | None = None
 
     @property
+    def parts(self) -> list[UserState | Candidates | Ranked]:
+        """What the steps answered."""
+        return [part for part in (self.user, self.candidates, self.ranked) if part is not None]
+
+    @property
     def trace(self) -> list[Traced]:
         """The candidates with their scores, if they were asked for and ranked."""
         return self.ranked.trace or [] if self.ranked is not None else []
@@ -46,54 +53,68 @@ class Ladder:
         embedder: who is asking.
         retriever: which items.
         reranker: in which order.
-        popular: the answer without them.
         meters: what is counted.
     """
 
-    def __init__(self, embedder: Step, retriever: Step, reranker: Step, popular: Popular, meters: Meters) -> None:
+    def __init__(self, embedder: Step, retriever: Step, reranker: Step, meters: Meters) -> None:
         self.embedder, self.retriever, self.reranker = embedder, retriever, reranker
-        self.popular, self.meters = popular, meters
+        self.meters, self.same = meters, SameRelease("gateway")
 
-    async def climb(self, query: Query, deadline: Deadline, trace: bool = False) -> Answer:
-        """Return the best answer that can be had before the deadline.
+    async def climb(self, front: Front, query: Query, deadline: Deadline, trace: bool = False) -> Answer:
+        """Return the best answer of a release that can be had before the deadline.
 
         Raises:
             RequestError: if the release cannot answer the query at all.
         """
-        self.popular.check(query)
+        front.popular.check(query)
         answer = Answer()
         try:
-            await self._ask(answer, query, deadline, trace)
+            await self._ask(answer, front.release, query, deadline, trace)
         except StepFailed as failed:
             answer.failed = failed
-            self._fall_back(answer, query)
+            self._fall_back(answer, front.popular, query)
             self.meters.fallback(answer.level, failed.step, failed.because)
-        self._sum_up(answer, query)
+        self.same.require(front.release, *answer.parts)
+        self._sum_up(answer, front, query)
         return answer
 
-    async def _ask(self, answer: Answer, query: Query, deadline: Deadline, trace: bool) -> None:
-        answer.user = await self.embedder.call("run", query, deadline=deadline)
-        answer.candidates = await self.retriever.call("run", answer.user, query, deadline=deadline)
-        answer.ranked = await self.reranker.call("run", answer.user, answer.candidates, query, trace, deadline=deadline)
+    async def _ask(self, answer: Answer, release: str, query: Query, deadline: Deadline, trace: bool) -> None:
+        answer.user = user = await self.embedder.call("run", release, query, deadline=deadline)
+        answer.candidates = found = await self.retriever.call("run", release, user, query, deadline=deadline)
+        answer.ranked = await self.reranker.call("run", release, user, found, query, trace, deadline=deadline)
         assert answer.ranked is not None
         answer.items, answer.level = answer.ranked.items, "full"
 
-    def _fall_back(self, answer: Answer, query: Query) -> None:
+    async def explain(self, front: Front, query: Query, item: str, deadline: Deadline) -> Whereabouts:
+        """Return how far an item came on the way into a query's list.
+
+        Raises:
+            StepFailed: if a step does not answer.
+        """
+        release = front.release
+        user = await self.embedder.call("run", release, query, deadline=deadline)
+        found = await self.retriever.call("explain", release, user, query, item, deadline=deadline)
+        if not isinstance(found, Whereabouts):
+            found = await self.reranker.call("explain", release, user, found, query, item, deadline=deadline)
+        assert isinstance(found, Whereabouts)
+        return found
+
+    def _fall_back(self, answer: Answer, popular: Popular, query: Query) -> None:
         if answer.candidates is not None:
-            answer.items, answer.level = self.popular.of_candidates(answer.candidates, query), "retrieval"
+            answer.items, answer.level = popular.of_candidates(answer.candidates, query), "retrieval"
             return
         seen = answer.user.items_S if answer.user is not None else None
-        answer.items, screen = self.popular.run(query, seen)
+        answer.items, screen = popular.run(query, seen)
         allowed, removed = screen.counts
-        answer.stages = Stages(len(self.popular.items), allowed, removed, {}, allowed, 0)
+        answer.stages = Stages(len(popular.items), allowed, removed, {}, allowed, 0)
 
-    def _sum_up(self, answer: Answer, query: Query) -> None:
+    def _sum_up(self, answer: Answer, front: Front, query: Query) -> None:
         """Say what is missing, and count."""
         if answer.candidates is not None:
             answer.stages = answer.candidates.stages
         stages, shown = answer.stages, len(answer.items)
         assert stages is not None
-        surface = self.popular.recipe.surfaces[find_surface(self.popular.recipe, query.surface)]
+        surface = front.recipe.surfaces[front.surface(query)]
         answer.shortfall = shortfall(query, shown, stages.allowed, stages.removed, list(surface.caps))
         ranked = len(answer.candidates.places_C) if answer.candidates is not None else stages.found
         self.meters.stages(stages, ranked, shown, answer.ranked.capped if answer.ranked is not None else {})

@@ -1,17 +1,18 @@
 """What the Gateway counts; Ray exports it for Prometheus with a `ray_` before the name.
 
-    motet_request_seconds    histogram by level      from request to answer
+    motet_request_seconds    histogram by level and release    from request to answer
     motet_step_seconds       histogram by step       embedder, retriever, reranker: a call with its retry
     motet_candidates         histogram by stage      items that are left: allowed, found, ranked, shown
     motet_removed_total      counter by stage and reason    items that a stage removed
-    motet_answers_total      counter by level        full, retrieval, popular
+    motet_answers_total      counter by level and release    full, retrieval, popular
     motet_fallbacks_total    counter by level, step and because    answers below full
     motet_retries_total      counter by step         calls that were made once more
     motet_refused_total      counter by because      busy
     motet_underfilled_total  counter                 answers with fewer than k items
     motet_in_flight          gauge                   requests that are being answered
 
-Stages are filters, sources, fusion and ranking.
+The steps count motet_mixed_releases_total by step, requests that met two releases; the Conductor says motet_recall by
+release, the share of the exact best that the index found. Stages are filters, sources, fusion and ranking.
 """
 
 from ray.serve.metrics import Counter, Gauge, Histogram
@@ -26,21 +27,22 @@ class Meters:
     """The Gateway's metrics."""
 
     def __init__(self) -> None:
-        self._request = Histogram("motet_request_seconds", "From request to answer.", SECONDS, ("level",))
+        self._request = Histogram("motet_request_seconds", "From request to answer.", SECONDS, ("level", "release"))
         self._step = Histogram("motet_step_seconds", "A call of a step with its retry.", SECONDS, ("step",))
         self._candidates = Histogram("motet_candidates", "Items left after a stage.", ITEMS, ("stage",))
         self._removed = Counter("motet_removed_total", "Items that a stage removed.", ("stage", "reason"))
-        self._answers = Counter("motet_answers_total", "Answers.", ("level",))
+        self._answers = Counter("motet_answers_total", "Answers.", ("level", "release"))
         self._fallbacks = Counter("motet_fallbacks_total", "Answers below full.", ("level", "step", "because"))
         self._retries = Counter("motet_retries_total", "Calls made once more.", ("step",))
         self._refused = Counter("motet_refused_total", "Requests refused.", ("because",))
         self._underfilled = Counter("motet_underfilled_total", "Answers with fewer than k items.")
         self._in_flight = Gauge("motet_in_flight", "Requests that are being answered.")
 
-    def answer(self, level: str, seconds: float, underfilled: bool) -> None:
+    def answer(self, level: str, release: str, seconds: float, underfilled: bool) -> None:
         """Count an answer."""
-        self._request.observe(seconds, {"level": level})
-        self._answers.inc(1, {"level": level})
+        tags = {"level": level, "release": release}
+        self._request.observe(seconds, tags)
+        self._answers.inc(1, tags)
         if underfilled:
             self._underfilled.inc()
 

@@ -1,6 +1,8 @@
 """Reranker: in which order, and why. Task heads, calibration, value, diversity, reasons."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +12,40 @@ from motet.recommend import Query, Whereabouts, explain_ranking
 from motet.recommend import Reranker as Step
 from motet.recommend.trace import Ranked
 from motet.retrieval.state import Candidates, UserState
+from serve.held import Held, SameRelease
 
 
 @serve.deployment(name="Reranker")
 class Reranker:
-    """Holds the task heads of a release.
+    """Holds the task heads of releases.
 
     Args:
-        folder: the release.
+        folder: the release to begin with.
+        watched: the current release may change.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.step = Step(Path(folder), threads=1)
+    def __init__(self, folder: str, watched: bool = False) -> None:
+        self.held, self.same = Held(_make, Path(folder), watched), SameRelease("reranker")
 
-    async def run(self, user: UserState, candidates: Candidates, query: Query, trace: bool = False) -> Ranked:
+    async def run(
+        self, release: str, user: UserState, candidates: Candidates, query: Query, trace: bool = False
+    ) -> Ranked:
         """Return the items to show, and if wished how they were chosen."""
-        return await asyncio.to_thread(self.step.rank, user, candidates, query, trace)
+        self.same.require(release, user, candidates)
+        ranked = await asyncio.to_thread(lambda: self.held.of(release).rank(user, candidates, query, trace))
+        return replace(ranked, release=release)
 
-    async def explain(self, user: UserState, candidates: Candidates, query: Query, item: str) -> Whereabouts:
+    async def explain(
+        self, release: str, user: UserState, candidates: Candidates, query: Query, item: str
+    ) -> Whereabouts:
         """Return where a candidate stands."""
-        return await asyncio.to_thread(explain_ranking, self.step, user, candidates, query, item)
+        self.same.require(release, user, candidates)
+        return await asyncio.to_thread(lambda: explain_ranking(self.held.of(release), user, candidates, query, item))
+
+    async def hold(self, releases: Sequence[str]) -> list[str]:
+        """Hold these releases and no others; return them."""
+        await asyncio.to_thread(self.held.hold, releases)
+        return self.held.names
 
     def ping(self) -> bool:
         """Answer."""
@@ -37,7 +53,12 @@ class Reranker:
 
     def check_health(self) -> None:
         """Score the first item for someone without a history."""
-        nobody = np.zeros(self.step.items.vectors_ID.shape[1], np.float32)
+        step = self.held.latest
+        nobody = np.zeros(step.items.vectors_ID.shape[1], np.float32)
         none = np.zeros(0, np.int64)
         state = UserState(nobody, np.zeros(0, np.float32), none, none, "popular", raw_D=nobody)
-        self.step.raw_scores(state, np.zeros(1, np.int64))
+        step.raw_scores(state, np.zeros(1, np.int64))
+
+
+def _make(folder: Path) -> Step:
+    return Step(folder, threads=1)

@@ -1,37 +1,60 @@
 """Retriever: which items. FAISS, collaborative filtering, popularity, filters, fusion."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ray import serve
 
 from motet.recommend import Query, Whereabouts, explain_retrieval
 from motet.recommend import Retriever as Step
+from motet.recommend.recall import Recall, RecallWatch
 from motet.retrieval.state import Candidates, UserState
+from serve.held import Held, SameRelease
 
 
 @serve.deployment(name="Retriever")
 class Retriever:
-    """Holds the index and the sources of a release.
+    """Holds the index and the sources of releases.
 
     Args:
-        folder: the release.
+        folder: the release to begin with.
+        watched: the current release may change.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.step = Step(Path(folder))
+    def __init__(self, folder: str, watched: bool = False) -> None:
+        self.held, self.same = Held(_Watched, Path(folder), watched), SameRelease("retriever")
 
-    async def run(self, user: UserState, query: Query) -> Candidates:
+    async def run(self, release: str, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates."""
-        return await asyncio.to_thread(self.step.run, user, query)
+        self.same.require(release, user)
+        return await asyncio.to_thread(self._run, release, user, query)
 
-    async def explain(self, user: UserState, query: Query, item: str) -> Whereabouts | Candidates:
+    def _run(self, release: str, user: UserState, query: Query) -> Candidates:
+        one = self.held.of(release)
+        found = replace(one.step.run(user, query), release=release)
+        one.watch.pass_by(one.step, user, query)
+        return found
+
+    async def explain(self, release: str, user: UserState, query: Query, item: str) -> Whereabouts | Candidates:
         """Return where an item was lost, or the candidates if it is among them."""
-        return await asyncio.to_thread(explain_retrieval, self.step, user, query, item)
+        self.same.require(release, user)
+        found = await asyncio.to_thread(lambda: explain_retrieval(self.held.of(release).step, user, query, item))
+        return found if isinstance(found, Whereabouts) else replace(found, release=release)
 
-    async def similar(self, item: str, k: int) -> list[tuple[str, str, float]]:
+    async def similar(self, release: str, item: str, k: int) -> list[tuple[str, str, float]]:
         """Return (id, title, cosine) of the items nearest to one."""
-        return await asyncio.to_thread(self.step.similar, item, k)
+        return await asyncio.to_thread(lambda: self.held.of(release).step.similar(item, k))
+
+    async def recall(self, release: str) -> Recall:
+        """Return what this replica found out of its searches over a release."""
+        return (await asyncio.to_thread(self.held.of, release)).watch.recall
+
+    async def hold(self, releases: Sequence[str]) -> list[str]:
+        """Hold these releases and no others; return them."""
+        await asyncio.to_thread(self.held.hold, releases)
+        return self.held.names
 
     def ping(self) -> bool:
         """Answer."""
@@ -39,4 +62,13 @@ class Retriever:
 
     def check_health(self) -> None:
         """Search for the first item's neighbours."""
-        self.step.similar(self.step.items.ids[0], 1)
+        step = self.held.latest.step
+        step.similar(step.items.ids[0], 1)
+
+
+class _Watched:
+    """A Retriever of a release, and its recall."""
+
+    def __init__(self, folder: Path) -> None:
+        self.step = Step(folder)
+        self.watch = RecallWatch(self.step.recipe.serve.recall_share)

@@ -29,8 +29,15 @@ from motet.release.publish import Releases  # noqa: E402
 _QUESTION = {"user_id": "7", "k": 3}
 
 
-def start(folder: Path, host: str | None = None, port: int | None = None) -> str:
-    """Start Ray and the graph over a release on this machine; return the endpoint's address."""
+def start(folder: Path, host: str | None = None, port: int | None = None, watched: bool = False) -> str:
+    """Start Ray and the graph over a release on this machine; return the endpoint's address.
+
+    Args:
+        folder: the release.
+        host: address to listen on; the recipe's if None.
+        port: port to listen on; the recipe's if None.
+        watched: it is the current release of its workspace, and is left for another when that changes.
+    """
     import ray
     from ray import serve
 
@@ -53,7 +60,8 @@ def start(folder: Path, host: str | None = None, port: int | None = None) -> str
         )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": host, "port": port})
-    serve.run(build({"release": str(folder)}), name="motet", route_prefix="/")
+    args = {"workspace": str(folder.parent.parent)} if watched else {"release": str(folder)}
+    serve.run(build(args), name="motet", route_prefix="/")
     return f"http://{host}:{port}"
 
 
@@ -99,7 +107,7 @@ def main(
     with said_in_a_line():
         folder = Releases(workspace.absolute()).current()
         typer.echo(f"serve: starting {folder.name}", err=True)
-        address = start(folder, host, port)
+        address = start(folder, host, port, watched=True)
     typer.echo(f"serve: up at {address} after {time.monotonic() - began:.1f} s", err=True)
     question = json.dumps(_QUESTION)
     curl = f"curl -s {address}/v1/recommend -H 'content-type: application/json' -d {shlex.quote(question)}"

@@ -158,6 +158,47 @@ class SimilarResponse(BaseModel):
     items: list[SimilarItem]
 
 
+class OutcomesModel(BaseModel):
+    """What came of the answers of a release."""
+
+    answers: int
+    failures: float = Field(description="Share of the requests that failed or fell back.")
+    p50_ms: float | None = Field(description="Half of the answers came within so many milliseconds.")
+    p95_ms: float | None = Field(description="95 % of the answers did.")
+
+
+class CanaryModel(BaseModel):
+    """A release that is tried on some users, beside the current one since it came."""
+
+    release: str
+    share: float = Field(description="Share of the users who get it.")
+    outcomes: OutcomesModel
+    current: OutcomesModel
+
+
+class RecallModel(BaseModel):
+    """What the index finds of the exact best, by a sample of live searches."""
+
+    searches: int
+    recall: float | None
+
+
+class SurfaceRequest(Request):
+    """Change the weights of a surface while it is served."""
+
+    weights: dict[Name, Number] | None = Field(
+        min_length=1, max_length=50, description="Weight of each score; null gives back the recipe's."
+    )
+
+
+class SurfaceResponse(BaseModel):
+    """The weights of a surface from now on."""
+
+    surface: str
+    weights: dict[str, float]
+    changed: bool = Field(description="Whether they are other than the recipe's.")
+
+
 class ReleaseResponse(BaseModel):
     """What is being served."""
 
@@ -170,6 +211,9 @@ class ReleaseResponse(BaseModel):
     protocol: str
     ndcg: dict[str, float] = Field(description="NDCG of the release and of its sources in its own report.")
     example_users: list[str] = Field(description="A few users to try: those of the golden requests.")
+    canary: CanaryModel | None = Field(description="A release that is tried on some users.")
+    refused: dict[str, str] = Field(description="Why a release is not served, though it was published or tried out.")
+    recall: RecallModel | None = Field(description="What the index finds; null until it is known.")
 
 
 class Health(BaseModel):

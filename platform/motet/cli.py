@@ -1,8 +1,8 @@
 """`motet`: look at recipes, releases and recommendations from the command line.
 
-motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback
+motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback|canary|promote
 motet recommend                        motet doctor
-motet events export
+motet events export                    motet keys add|list|revoke
 """
 
 import json
@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from motet.errors import DataError, MotetError
+from motet.errors import DataError, MotetError, ReleaseError
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
 
@@ -28,6 +28,8 @@ main.add_typer(recipe_commands, name="recipe")
 main.add_typer(release_commands, name="release")
 event_commands = typer.Typer(help="Take events out of the log.")
 main.add_typer(event_commands, name="events")
+key_commands = typer.Typer(help="Make and revoke keys to a workspace's endpoint.")
+main.add_typer(key_commands, name="keys")
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]
@@ -201,6 +203,31 @@ def rollback(
         typer.echo(Releases(workspace).rollback(name))
 
 
+@release_commands.command()
+def canary(
+    name: Annotated[str | None, typer.Argument(help="The release to try out.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
+    workspace: Workspace = _HERE,
+) -> None:
+    """Try a release out on some users of a running endpoint, or end the trial."""
+    from motet.release.publish import Releases
+
+    with one_line_errors():
+        releases = Releases(workspace)
+        if stop == (name is not None):
+            raise ReleaseError("say either which release to try out, or --stop; motet release list shows the releases")
+        typer.echo(releases.drop_candidate() if name is None else releases.try_out(name))
+
+
+@release_commands.command()
+def promote(workspace: Workspace = _HERE) -> None:
+    """Make the release that is tried out the current one."""
+    from motet.release.publish import Releases
+
+    with one_line_errors():
+        typer.echo(Releases(workspace).promote())
+
+
 @event_commands.callback()
 def _events() -> None:
     """Take events out of the log."""
@@ -226,6 +253,34 @@ def export(
         if store is None:
             raise DataError(f"{workspace}: its release records no events (serve.events.store is none)")
         typer.echo(f"{write(store, target, recipe):,} events in {target}")
+
+
+@key_commands.command("add")
+def add_key(name: Annotated[str, typer.Argument(help="What the key is called.")], workspace: Workspace = _HERE) -> None:
+    """Make a key with the scope admin and print it; it is shown this once."""
+    from motet.release.keys import Keys
+
+    with one_line_errors():
+        typer.echo(Keys(workspace).add(name, ("admin",)))
+
+
+@key_commands.command("list")
+def list_keys(workspace: Workspace = _HERE) -> None:
+    """List the keys' names and scopes."""
+    from motet.release.keys import Keys
+
+    with one_line_errors():
+        for name, key in sorted(Keys(workspace).all().items()):
+            typer.echo(f"{name}  {', '.join(key.scopes)}")
+
+
+@key_commands.command("revoke")
+def revoke_key(name: Annotated[str, typer.Argument(help="The key.")], workspace: Workspace = _HERE) -> None:
+    """Take a key away; a running endpoint refuses it from then on."""
+    from motet.release.keys import Keys
+
+    with one_line_errors():
+        Keys(workspace).revoke(name)
 
 
 @main.command()

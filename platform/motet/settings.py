@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from motet.canary_settings import CanarySettings
 from motet.data_settings import Section
 from motet.event_settings import EventSettings
 
@@ -332,6 +333,12 @@ class ServeSettings(Section):
     """Task heads."""
     events: EventSettings = EventSettings()
     """The log of what users do."""
+    watch_s: float = Field(default=0.5, gt=0, le=60)
+    """Seconds between looks at the pointers to the current release and its candidate."""
+    canary: CanarySettings = CanarySettings()
+    """A candidate release, tried on some users."""
+    recall_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of the searches that are repeated exactly, in the background, to know the recall of the index."""
 
 
 class ResourceSettings(Section):

@@ -40,10 +40,12 @@ def publish(draft: Path, report: Path, folder: Path, **changes) -> Path:
     return Releases(folder / "workspace").publish(changed, report, ReleaseSettings(), {"recipe": "tiny"}).folder
 
 
-def ask(address: str, path: str, body=None, headers=None, raw=None):
+def ask(address: str, path: str, body=None, headers=None, raw=None, method=None):
     """(status, headers, decoded answer, seconds)."""
     data = raw if raw is not None else json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(address + path, data, {"content-type": "application/json", **(headers or {})})
+    request = urllib.request.Request(
+        address + path, data, {"content-type": "application/json", **(headers or {})}, method=method
+    )
     began = time.monotonic()
     try:
         with urllib.request.urlopen(request, timeout=30) as response:

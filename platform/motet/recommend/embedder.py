@@ -1,6 +1,7 @@
 """Embedder: who is asking. Queries to user states, by the user tower and the language model."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,12 @@ class Embedder:
     Args:
         folder: a bundle.
         threads: torch threads of this process; None leaves them.
+        encoders: language models of this process by key, to be shared by embedders of several bundles.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, threads: int | None = None, encoders: dict[str, TextEncoder] | None = None
+    ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.folder, self.recipe = folder, read_recipe(folder)
@@ -39,7 +43,7 @@ class Embedder:
         self.model, _ = load_model(folder)
         self.catalogue_ID = torch.from_numpy(self.items.vectors_ID)
         self.threads = threads
-        self._encoder: TextEncoder | None = None
+        self._encoders = {} if encoders is None else encoders
         self._live: LiveUsers | None = None
 
     def follow(self, store: EventStore) -> None:
@@ -59,15 +63,19 @@ class Embedder:
         Raises:
             EncoderError: if its folder is not that of the release, whose vectors it would not fit.
         """
-        if self._encoder is None:
-            key = read_json(self.folder / "encoder.json")["key"]
+        key = self._encoder_key
+        if key not in self._encoders:
             if encoder_key(self.recipe.encoder) != key:
                 raise EncoderError(
                     f"encoder.model = {self.recipe.encoder.model!r} is not the model of this release (key {key}); "
                     "restore that folder or run the pipeline again"
                 )
-            self._encoder = TextEncoder(self.recipe.encoder, self.threads)
-        return self._encoder
+            self._encoders[key] = TextEncoder(self.recipe.encoder, self.threads)
+        return self._encoders[key]
+
+    @cached_property
+    def _encoder_key(self) -> str:
+        return str(read_json(self.folder / "encoder.json")["key"])
 
     def require_encoder(self) -> None:
         """Load the language model now."""

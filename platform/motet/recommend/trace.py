@@ -56,6 +56,8 @@ class Ranked:
     """Candidates that each cap refused."""
     trace: list[Traced] | None = None
     """All candidates in fused order, if they were asked for."""
+    release: str = ""
+    """The release that ranked them, where several are served side by side."""
 
 
 def trace_candidates(

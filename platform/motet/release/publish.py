@@ -25,7 +25,7 @@ from motet.release.bundle import assemble, read_report, release_id, verify
 from motet.settings import ReleaseSettings
 from motet.storage import fsync_path, read_manifest, safe_join, write_atomic
 
-CURRENT = "CURRENT"
+CURRENT, CANDIDATE = "CURRENT", "CANDIDATE"
 _TEMPORARY = ".tmp"
 _REPLAY_SECONDS = 300
 
@@ -159,6 +159,53 @@ class Releases:
 
     def _point(self, name: str) -> None:
         write_atomic(self.folder / CURRENT, name + "\n")
+        if self.candidate_id() == name:
+            (self.folder / CANDIDATE).unlink()
+
+    def candidate_id(self) -> str | None:
+        """Return the id of the release that is tried on some users; None if there is none."""
+        path = self.folder / CANDIDATE
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def try_out(self, name: str) -> str:
+        """Make a release the candidate, which an endpoint tries on `serve.canary.share` of its users; return its id.
+
+        Raises:
+            ReleaseError: if there is none of that name, it does not verify, or it is the current one.
+        """
+        with self._lock():
+            self.verified(name)
+            if name == self.current_id():
+                raise ReleaseError(f"{name} is the current release already; try out another one")
+            write_atomic(self.folder / CANDIDATE, name + "\n")
+            return name
+
+    def drop_candidate(self, name: str | None = None) -> str:
+        """Take the candidate away, or only if it is the one named; return its id.
+
+        Raises:
+            ReleaseError: if there is none, or another one.
+        """
+        with self._lock():
+            candidate = self.candidate_id()
+            if candidate is None or name not in (None, candidate):
+                raise ReleaseError(f"{name or 'no release'} is not being tried out; the candidate is {candidate}")
+            (self.folder / CANDIDATE).unlink()
+            return candidate
+
+    def promote(self) -> str:
+        """Make the candidate the current release; return its id.
+
+        Raises:
+            ReleaseError: if there is no candidate.
+        """
+        candidate = self.candidate_id()
+        if candidate is None:
+            raise ReleaseError("no release is being tried out; motet release canary NAME begins it")
+        return self.rollback(candidate)
 
     def rollback(self, name: str | None = None) -> str:
         """Move the pointer to a release, by default the one published before the current one; return its id.

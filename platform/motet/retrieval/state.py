@@ -35,6 +35,8 @@ class UserState:
     """Their categories."""
     labels_ST: np.ndarray | None = None
     """Labels of the events by scored task, NaN for unknown; None if all are."""
+    release: str = ""
+    """The release whose places and vectors these are, where several are served side by side."""
 
     @property
     def has_history(self) -> bool:
@@ -72,6 +74,8 @@ class Candidates:
     sources: tuple[str, ...]
     stages: Stages | None = None
     """What came before; None if it is not known."""
+    release: str = ""
+    """The release whose places these are, where several are served side by side."""
 
     def found_by(self, row: int) -> list[str]:
         """Return the sources that listed the item in this row."""

@@ -1,0 +1,99 @@
+"""API keys of a workspace: names, scopes, hashes in `serving/keys.json`; a key itself is shown once and kept nowhere.
+
+A key is 32 random bytes, so one SHA-256 is enough: there is nothing to guess from.
+"""
+
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from motet.errors import ReleaseError
+from motet.storage import write_atomic
+
+Scope = Literal["admin"]
+_BYTES = 32
+
+
+class Key(BaseModel):
+    """What is kept of a key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scopes: tuple[Scope, ...]
+    sha256: str
+
+
+_KEYS = TypeAdapter(dict[str, Key])
+
+
+class Keys:
+    """The keys of a workspace.
+
+    Args:
+        workspace: its folder.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self.path = workspace / "serving" / "keys.json"
+        self._read_at: int | None = None
+        self._known: dict[str, Key] = {}
+
+    def all(self) -> dict[str, Key]:
+        """Return the keys by name, as the file has them now.
+
+        Raises:
+            ReleaseError: if the file cannot be read; then no key opens anything.
+        """
+        try:
+            changed = self.path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return {}
+        if changed != self._read_at:
+            try:
+                self._known = _KEYS.validate_json(self.path.read_bytes())
+            except ValidationError as error:
+                raise ReleaseError(f"{self.path} holds no keys; remove it and add the keys again") from error
+            self._read_at = changed
+        return self._known
+
+    def add(self, name: str, scopes: tuple[Scope, ...]) -> str:
+        """Make a key and return it.
+
+        Raises:
+            ReleaseError: if there is one of that name.
+        """
+        known = self.all()
+        if name in known:
+            raise ReleaseError(f"there is a key {name!r} already; revoke it first, or choose another name")
+        secret = secrets.token_urlsafe(_BYTES)
+        self._write({**known, name: Key(scopes=scopes, sha256=_hash(secret))})
+        return secret
+
+    def revoke(self, name: str) -> None:
+        """Take a key away.
+
+        Raises:
+            ReleaseError: if there is none of that name.
+        """
+        known = self.all()
+        if name not in known:
+            raise ReleaseError(f"there is no key {name!r}; keys: {sorted(known)}")
+        self._write({other: key for other, key in known.items() if other != name})
+
+    def opens(self, secret: str, scope: Scope) -> bool:
+        """Return whether a secret is a key with a scope; the time it takes does not tell how near it came."""
+        given = _hash(secret)
+        return any([hmac.compare_digest(key.sha256, given) and scope in key.scopes for key in self.all().values()])
+
+    def _write(self, keys: dict[str, Key]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path, _KEYS.dump_json(keys, indent=1).decode() + "\n")
+        self.path.chmod(0o600)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,100 @@
+"""What a replica holds of the releases: a step for each, several side by side while one follows another.
+
+Each request bears the release that it is answered by. A replica that does not hold it yet, since it has just begun,
+loads it then. `require_same` makes sure that a request never meets two.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ray.serve.metrics import Counter
+
+from motet.errors import MotetError
+from motet.release.publish import Releases
+
+S = TypeVar("S")
+
+
+class MixedReleases(Exception):
+    """A request met two releases."""
+
+
+class Held(Generic[S]):
+    """Steps of one kind by release.
+
+    Args:
+        make: loads the step from a release's folder.
+        folder: the release to begin with.
+        watched: begin with the current one instead, if it is another by now.
+    """
+
+    def __init__(self, make: Callable[[Path], S], folder: Path, watched: bool = False) -> None:
+        self.make, self.releases = make, Releases(folder.parent.parent)
+        self._loading = threading.Lock()
+        first = self._current(folder) if watched else folder
+        self._steps = {first.name: make(first)}
+
+    def _current(self, folder: Path) -> Path:
+        """Return the current release if it can be had, else the given one, which is good in any case."""
+        try:
+            return folder if self.releases.current_id() == folder.name else self.releases.current()
+        except MotetError:
+            return folder
+
+    def of(self, release: str) -> S:
+        """Return the step of a release; load it if it is not held.
+
+        Raises:
+            ReleaseError: if there is no such release, or it is damaged.
+        """
+        step = self._steps.get(release)
+        return step if step is not None else self._load(release)
+
+    def _load(self, release: str) -> S:
+        with self._loading:
+            if release not in self._steps:
+                step = self.make(self.releases.verified(release))
+                self._steps = {**self._steps, release: step}
+            return self._steps[release]
+
+    def hold(self, names: Sequence[str]) -> None:
+        """Load these releases, and let go of all others; requests that are under way keep what they have.
+
+        Raises:
+            ReleaseError: if one cannot be loaded; then none is let go.
+        """
+        for name in names:
+            self.of(name)
+        with self._loading:
+            self._steps = {name: step for name, step in self._steps.items() if name in names}
+
+    @property
+    def names(self) -> list[str]:
+        """The releases that are held, the latest loaded last."""
+        return list(self._steps)
+
+    @property
+    def latest(self) -> S:
+        """The step that was loaded last."""
+        return list(self._steps.values())[-1]
+
+
+class SameRelease:
+    """Refuses and counts requests that meet two releases: `motet_mixed_releases_total` by step.
+
+    Args:
+        step: for the metric.
+    """
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        self._mixed = Counter("motet_mixed_releases_total", "Requests that met two releases.", ("step",))
+
+    def require(self, release: str, *parts: Any) -> None:
+        """Raise MixedReleases if a part, which has a `release`, is of another one."""
+        for part in parts:
+            if part.release != release:
+                self._mixed.inc(1, {"step": self.step})
+                raise MixedReleases(f"{type(part).__name__} of {part.release!r} in a request of {release!r}")
