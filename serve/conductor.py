@@ -14,6 +14,7 @@ Gateways go on with what they had.
 import asyncio
 import logging
 import time
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ class Conductor:
         self.releases, self.steps = Releases(self.workspace), [step.options(_by_reference=False) for step in steps]
         recipe = read_recipe(Path(folder))
         self.pause_s, self.deadline_s = recipe.serve.watch_s, recipe.serve.deadline_ms / 1000
-        self.state = State(None if watched else Path(folder).name, surfaces=read_surfaces(self.workspace))
+        first, surfaces = None if watched else Path(folder).name, read_surfaces(self.workspace)
+        self.state = State(first, surfaces=surfaces, conductor=uuid.uuid4().hex)
         self.reports: dict[str, Report] = {}
         self._old: dict[str, float] = {}
         self._failed: dict[str, float] = {}
@@ -103,7 +105,7 @@ class Conductor:
             self._old[self.state.active] = time.monotonic()
         self._old.pop(wanted, None)
         canary = None if self.state.candidate == wanted else self.state.canary
-        self.state = replace(self.state, active=wanted, canary=canary, recall=Recall())
+        self.state = self.state.change(active=wanted, canary=canary, recall=Recall())
         _log.info("release %s is served now", wanted)
 
     async def _follow_candidate(self) -> None:
@@ -115,7 +117,8 @@ class Conductor:
         elif wanted is None or await self._is_held_by_all(wanted):
             if self.state.candidate is not None:
                 self._old[self.state.candidate] = time.monotonic()
-            self.state = replace(self.state, canary=await asyncio.to_thread(self._canary_of, wanted))
+            canary = await asyncio.to_thread(self._canary_of, wanted)
+            self.state = self.state.change(canary=canary)
 
     def _canary_of(self, release: str | None) -> Canary | None:
         if release is None:
@@ -129,7 +132,7 @@ class Conductor:
         ours, theirs = (
             add_up([one[name] for one in known if name in one]) for name in (candidate, self.state.active or "")
         )
-        self.state = replace(self.state, canary=replace(self.state.canary, outcomes=ours, current=theirs))
+        self.state = self.state.change(canary=replace(self.state.canary, outcomes=ours, current=theirs))
         settings = (await asyncio.to_thread(read_recipe, self.releases.find(candidate))).serve.canary
         if (because := verdict(theirs, ours, settings)) is None:
             return
@@ -140,7 +143,7 @@ class Conductor:
             _log.info("%s", error)
         self._refuse(candidate, because)
         self._old[candidate] = time.monotonic()
-        self.state = replace(self.state, canary=None)
+        self.state = self.state.change(canary=None)
 
     def _live_reports(self) -> list["Report"]:
         since = time.monotonic() - _SILENT_S
@@ -160,13 +163,13 @@ class Conductor:
             return False
         self._failed.pop(release, None)
         refused = {name: because for name, because in self.state.refused.items() if name != release}
-        self.state = replace(self.state, refused=refused)
+        self.state = self.state.change(refused=refused)
         return True
 
     def _refuse(self, release: str, because: str) -> None:
         if self.state.refused.get(release) != because:
             _log.warning("release %s is not served: %s", release, because)
-        self.state = replace(self.state, refused={**self.state.refused, release: because})
+        self.state = self.state.change(refused={**self.state.refused, release: because})
 
     def _kept(self, *more: str) -> list[str]:
         """The releases that the replicas hold: served, tried out, and those of before that may still be asked for."""
@@ -187,7 +190,7 @@ class Conductor:
     async def _ask_for_recall(self, release: str) -> None:
         found = await self.steps[1].broadcast("recall", release).results_async(timeout_s=_LOAD_S)
         recall = sum(found, Recall())
-        self.state = replace(self.state, recall=recall)
+        self.state = self.state.change(recall=recall)
         if recall.share is not None:
             self._recall.set(recall.share, {"release": release})
 
@@ -213,7 +216,7 @@ class Conductor:
         if weights is not None:
             changed[surface] = weights
         await asyncio.to_thread(write_surfaces, self.workspace, changed)
-        self.state = replace(self.state, surfaces=changed)
+        self.state = self.state.change(surfaces=changed)
         return self.state
 
     def ping(self) -> bool:

@@ -56,5 +56,5 @@ class Embedder:
 
     def check_health(self) -> None:
         """Run the tower on a stranger, and read the log, so that a request never meets a long one."""
-        self.held.latest.catch_up()
-        self.held.latest.run([Query()])
+        self.held.oldest.catch_up()
+        self.held.oldest.run([Query()])

@@ -34,10 +34,10 @@ class Follower:
         self.conductor = None if conductor is None else conductor.options(_by_reference=False)
         self.fronts, self.name = fronts, uuid.uuid4().hex
         self.state = State(fronts.names[0])
-        self._front = fronts.latest
+        self._front = fronts.oldest
         self._candidate: Front | None = None
         self.outcomes: dict[str, Outcomes] = defaultdict(Outcomes)
-        self._silent = False
+        self._silent, self._taking = False, asyncio.Lock()
         self._task = asyncio.get_running_loop().create_task(self._follow()) if conductor is not None else None
 
     @property
@@ -76,6 +76,11 @@ class Follower:
         Raises:
             ReleaseError: if this Gateway cannot load what the steps could; it goes on with what it has.
         """
+        async with self._taking:
+            if not state.is_older_than(self.state):  # else an answer that another one overtook
+                await self._take(state)
+
+    async def _take(self, state: State) -> None:
         active = state.active or self._front.release
         kept = [name for name in (self._front.release, active, state.candidate) if name is not None]
         await asyncio.to_thread(self.fronts.hold, kept)

@@ -78,7 +78,7 @@ class Gateway:
         conductor: DeploymentHandle | None = None,
     ) -> None:
         fronts = Held(Front, Path(folder), watched)
-        recipe = fronts.latest.recipe
+        recipe = fronts.oldest.recipe
         self.meters, settings = Meters(), recipe.serve
         self.gate, self.seconds = Gate(settings.gateway.max_queued, self.meters), settings.deadline_ms / 1000
         handles = {"embedder": embedder, "retriever": retriever, "reranker": reranker}

@@ -72,13 +72,13 @@ class Held(Generic[S]):
 
     @property
     def names(self) -> list[str]:
-        """The releases that are held, the latest loaded last."""
+        """The releases that are held, the oldest first."""
         return list(self._steps)
 
     @property
-    def latest(self) -> S:
-        """The step that was loaded last."""
-        return list(self._steps.values())[-1]
+    def oldest(self) -> S:
+        """The step that has served longest: a candidate that fails says nothing about this replica's health."""
+        return next(iter(self._steps.values()))
 
 
 class SameRelease:

@@ -53,7 +53,7 @@ class Reranker:
 
     def check_health(self) -> None:
         """Score the first item for someone without a history."""
-        step = self.held.latest
+        step = self.held.oldest
         nobody = np.zeros(step.items.vectors_ID.shape[1], np.float32)
         none = np.zeros(0, np.int64)
         state = UserState(nobody, np.zeros(0, np.float32), none, none, "popular", raw_D=nobody)

@@ -62,7 +62,7 @@ class Retriever:
 
     def check_health(self) -> None:
         """Search for the first item's neighbours."""
-        step = self.held.latest.step
+        step = self.held.oldest.step
         step.similar(step.items.ids[0], 1)
 
 

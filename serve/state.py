@@ -1,7 +1,8 @@
 """What the Conductor tells the Gateways."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -39,6 +40,18 @@ class State:
     """Why a release is not served, by release."""
     recall: Recall = field(default_factory=Recall)
     """What the index of the active release found of what it should have."""
+    conductor: str = ""
+    """Whose word it is."""
+    number: int = 0
+    """How often this Conductor changed it."""
+
+    def change(self, **what: Any) -> "State":
+        """Return the next state."""
+        return replace(self, number=self.number + 1, **what)
+
+    def is_older_than(self, other: "State") -> bool:
+        """Return whether the same Conductor said the other one later."""
+        return self.conductor == other.conductor and self.number < other.number
 
     @property
     def candidate(self) -> str | None:

@@ -44,6 +44,7 @@ def test_vectors_are_those_of_the_encoder(shop):
     np.testing.assert_allclose(by_key(results["embed"].folder), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_and_actors_do_not_change_the_vectors(tmp_path, minilm, shop):
     _, results, _ = shop
     file = write_shop(tmp_path, minilm)
@@ -52,6 +53,7 @@ def test_batches_and_actors_do_not_change_the_vectors(tmp_path, minilm, shop):
     np.testing.assert_allclose(by_key(other.folder), by_key(results["embed"].folder), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_decoder_model_works_with_last_token_pooling(tmp_path, minilm):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)

@@ -43,6 +43,7 @@ def evaluated(file: Path, *options: str):
     return CliRunner().invoke(command, [str(file), *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "words", "rows"),
     [

@@ -72,6 +72,7 @@ BEFORE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", MIXED)
 def test_parts_mixed_in_time_are_indexed(folder, encoder_folder, split):
     results = run(folder, encoder_folder, split, "index", **BEFORE)
@@ -93,6 +94,7 @@ def test_parts_mixed_in_time_know_what_came_before_each_event(folder, encoder_fo
     assert report["tasks"]["rating"]["rows"] == sum(parts.count(2) for parts in histories)
 
 
+@pytest.mark.slow
 def test_a_rolling_evaluation_and_a_logit(folder, encoder_folder):
     results = run(folder, encoder_folder, BY_TIME, evaluate={"history": "rolling", "least_history": 3},
                   retrieval={"fusion": "logit"})  # fmt: skip
@@ -103,6 +105,7 @@ def test_a_rolling_evaluation_and_a_logit(folder, encoder_folder):
     assert report["ranking"]["systems"]["motet"]["ndcg"]["mean"] >= 0
 
 
+@pytest.mark.slow
 def test_a_catalogue_too_large_for_ease_is_refused_by_the_index(folder, encoder_folder):
     from motet.errors import RetrievalError
 

@@ -33,6 +33,7 @@ def write(folder, minilm, sections, tasks=TASKS):
     return write_recipe(folder / "shop.yaml", content)
 
 
+@pytest.mark.slow
 def test_every_kind_is_served_and_reported(tmp_path, minilm):
     model = {"dim": 16, "history": 10, "layers": 1, "num_experts": 2, "expert_dim": 16, "experts": "ple",
              "expert_layers": 2, "task_embeddings": True, "sequence": "hstu", "balance": "pcgrad"}  # fmt: skip

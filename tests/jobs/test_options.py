@@ -49,6 +49,7 @@ def test_the_least_recipe(tmp_path, minilm):
     assert set(report["ranking"]["systems"]) == {"motet", "vectors", "popularity"}
 
 
+@pytest.mark.slow
 def test_time_split_liked_targets_and_other_parts(tmp_path, minilm):
     def change(content):
         content["data"]["split"] = {"kind": "time", "validation": 0.15, "test": 0.15}
@@ -75,6 +76,7 @@ def test_time_split_liked_targets_and_other_parts(tmp_path, minilm):
     assert {item.item for item in items} <= comedies
 
 
+@pytest.mark.slow
 def test_repeats_kept_sampled_softmax_ivf(tmp_path, minilm):
     """With repeats kept, an item of the history may be recommended to whoever asks for it."""
 

@@ -143,6 +143,7 @@ def test_a_second_writer_of_a_workspace_is_refused(shop):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_rollback_is_not_undone_by_the_next_run(tmp_path, minilm):
     """The release made of the same draft and report is found, and CURRENT stays where the rollback put it."""
     file = write_shop(tmp_path, minilm)

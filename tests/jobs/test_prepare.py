@@ -91,6 +91,7 @@ def test_a_ledger_out_of_balance_fails():
         Ledger(read=10, kept=8, quarantined=1).check("interactions")
 
 
+@pytest.mark.slow
 def test_shards_do_not_change_the_result(tmp_path, minilm):
     file = write_shop(tmp_path, minilm)
     one = run_prepare(file)

@@ -77,6 +77,7 @@ def test_a_refit_trains_on_validation_too_and_the_first_network_leaves_the_lates
     assert not list((result.folder.parent).glob("*.checkpoints"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "read"), [("model.estimates=none", 0), ("model.estimates_limit=1", 2)])
 def test_estimates_can_be_left_out_or_be_priors_alone(tmp_path, minilm, change, read):
     result = run_train(write_shop(tmp_path, minilm), "train.epochs=1", change)
@@ -140,6 +141,7 @@ def test_options_of_the_model_train(tmp_path, minilm, change):
     assert len(read_metrics(result.folder)) == 2
 
 
+@pytest.mark.slow
 def test_a_failure_inside_a_worker_is_said_in_one_line(tmp_path, minilm):
     with pytest.raises(TrainingError, match=r"loss of task '\w+' is not finite.*lower train.learning_rate"):
         run_train(

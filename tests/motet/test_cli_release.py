@@ -187,3 +187,32 @@ def test_recommend_refuses_a_damaged_release_and_an_empty_workspace(workspace: P
 @pytest.mark.parametrize("k", ["0", "501", "x"])
 def test_recommend_wants_k_from_1_to_500(workspace: Path, k: str) -> None:
     assert _run("recommend", "--k", k, "--workspace", workspace).exit_code == 2
+
+
+def test_a_release_is_tried_out_promoted_or_given_up(workspace: Path, draft: Path, tmp_path: Path) -> None:
+    releases, here = Releases(workspace), ("--workspace", workspace)
+    first = releases.current_id()
+    report = write_report(tmp_path / "report", 0.3)
+    second = _run("release", "publish", draft, report, *here).stdout.strip()
+    assert "motet release canary NAME begins it" in _refused(_run("release", "promote", *here))
+    assert f"{second} is the current release already" in _refused(_run("release", "canary", second, *here))
+    assert _run("release", "canary", first, *here).stdout.strip() == first
+    assert (releases.candidate_id(), releases.current_id()) == (first, second)
+    assert _run("release", "canary", "--stop", *here).stdout.strip() == first
+    assert releases.candidate_id() is None
+    assert "is not being tried out" in _refused(_run("release", "canary", "--stop", *here))
+    assert "either which release to try out, or --stop" in _refused(_run("release", "canary", *here))
+    _run("release", "canary", first, *here)
+    assert _run("release", "promote", *here).stdout.strip() == first
+    assert (releases.candidate_id(), releases.current_id()) == (None, first)
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    here = ("--workspace", tmp_path)
+    secret = _run("keys", "add", "me", *here).stdout.strip()
+    assert len(secret) == 43
+    assert _run("keys", "list", *here).stdout == "me  admin\n"
+    assert "there is a key 'me' already" in _refused(_run("keys", "add", "me", *here))
+    assert _run("keys", "revoke", "me", *here).exit_code == 0
+    assert _run("keys", "list", *here).stdout == ""
+    assert "there is no key 'me'" in _refused(_run("keys", "revoke", "me", *here))

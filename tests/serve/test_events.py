@@ -204,6 +204,7 @@ def test_no_acknowledged_event_is_lost_if_the_writer_is_killed(endpoint, log):
     assert "i01" not in recommend(endpoint, user_id="stream0")[0]
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_graph_keeps_all(endpoint, release, log):
     from ray import serve
 
@@ -219,6 +220,7 @@ def test_a_restart_of_the_graph_keeps_all(endpoint, release, log):
     assert ids(log, START) == [*kept, "after"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_REDIS, reason="there is no redis-server; apt-get install redis-server")
 def test_a_graph_over_redis(endpoint, release, tmp_path):
     from ray import serve

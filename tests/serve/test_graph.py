@@ -224,7 +224,7 @@ def test_each_step_autoscales_by_itself_as_the_recipe_says(endpoint, shop):
 
     run, _, _ = shop
     deployments = serve.status().applications["motet"].deployments
-    assert set(deployments) == {"Gateway", "Embedder", "Retriever", "Reranker", "EventLog"}
+    assert set(deployments) == {"Gateway", "Embedder", "Retriever", "Reranker", "EventLog", "Conductor"}
     for name, one in deployments.items():
         assert one.status == "HEALTHY", name
     from serve.app import build

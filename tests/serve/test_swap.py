@@ -91,6 +91,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.slow
 def test_a_hundred_swaps_under_load_lose_nothing_and_mix_nothing(endpoint, releases):
     one, names = releases
     seconds = []
@@ -128,6 +129,7 @@ def test_a_damaged_release_is_refused_and_the_old_one_serves(endpoint, releases)
     shutil.rmtree(bad)
 
 
+@pytest.mark.slow
 def test_a_new_conductor_knows_what_is_served(endpoint, releases):
     _, (first, second) = releases
     (old,) = pids("Conductor")
@@ -209,10 +211,8 @@ def test_the_recall_of_the_index_is_watched(endpoint):
 
 def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):
     one, _ = releases
-    body, key = (
-        {"weights": {"rating": 1.0}},
-        {"authorization": f"Bearer {Keys(one.folder.parent).add('me', ('admin',))}"},
-    )
+    secret = Keys(one.folder.parent).add("me", ("admin",))
+    body, key = {"weights": {"rating": 1.0}}, {"authorization": f"Bearer {secret}"}
     assert patch(endpoint, "home", body)[0] == 401
     assert patch(endpoint, "home", body, {"authorization": "Bearer no"})[0] == 401
     assert patch(endpoint, "nowhere", body, key)[0] == 404
@@ -229,6 +229,8 @@ def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):
     assert own == before
     assert patch(endpoint, "home", {"weights": None}, key)[2]["changed"] is False
     assert ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"] == before
+    Keys(one.folder.parent).revoke("me")
+    assert patch(endpoint, "home", body, key)[0] == 401
 
 
 def patch(address, surface, body, headers=None):

@@ -153,6 +153,7 @@ def test_an_empty_workspace_says_what_to_do(tmp_path: Path) -> None:
         releases.current()
 
 
+@pytest.mark.slow
 def test_two_publishers_at_once_both_end_and_the_pointer_names_a_whole_release(
     workspace: Path, draft: Path, report: Path
 ) -> None:
@@ -177,6 +178,7 @@ def _manifested(folder: Path) -> bool:
     return any(folder.glob("*.tmp/manifest.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [_temporary, _manifested])
 def test_killed_in_the_middle_the_old_release_stays_and_the_next_publish_works(
     workspace: Path, draft: Path, report: Path, moment: Callable[[Path], bool]

@@ -61,17 +61,16 @@ def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int, n
 @pytest.mark.parametrize(
     ("rows", "balance", "workers", "negatives"),
     [
-        (12, "static", 2, 0),
         (9, "static", 2, 0),
-        (9, "famo", 2, 0),
-        (9, "gradnorm", 2, 0),
-        pytest.param(12, "pcgrad", 4, 0, marks=pytest.mark.slow),
-        (9, "pcgrad", 2, 0),
-        (9, "cagrad", 2, 0),
-        (9, "static", 2, 5),
-        pytest.param(12, "static", 4, 5, marks=pytest.mark.slow),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                (12, "static", 2, 0), (9, "famo", 2, 0), (9, "gradnorm", 2, 0), (12, "pcgrad", 4, 0),
+                (9, "pcgrad", 2, 0), (9, "cagrad", 2, 0), (9, "static", 2, 5), (12, "static", 4, 5),
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_workers_reach_the_parameters_of_one(
     encoder_folder: Path, tmp_path: Path, rows: int, balance: str, workers: int, negatives: int
 ) -> None:
