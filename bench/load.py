@@ -1,7 +1,7 @@
 """Load generators over HTTP, closed and open.
 
-Closed: so many clients, each asks again when it has its answer. Open: so many requests a second, whether answers come or
-not.
+Closed: so many clients, each asks again when it has its answer. Open: so many requests a second, whether answers come
+or not.
 
 python bench/load.py closed URL CLIENTS SECONDS      body lines on the standard input, seconds per answer on the output
 python bench/load.py open URL RATE SECONDS

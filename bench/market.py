@@ -79,13 +79,13 @@ def _events_of(
     )
 
 
-def market_recipe(folder: Path, workspace: Path, model: str, **sections: Any) -> Path:
+def market_recipe(folder: Path, workspace: Path, encoder: str, **sections: Any) -> Path:
     """Write a recipe of four tasks over the tables; return its path.
 
     Args:
         folder: where the tables are.
         workspace: where the pipeline writes.
-        model: folder of the language model.
+        encoder: folder of the language model.
         sections: replace or add top-level sections.
     """
     recipe = {
@@ -105,7 +105,7 @@ def market_recipe(folder: Path, workspace: Path, model: str, **sections: Any) ->
             {"name": "rating", "kind": "regression", "label": "rating"},
             {"name": "buy", "kind": "binary", "label": "bought == 1"},
         ],
-        "encoder": {"model": model},
+        "encoder": {"model": encoder},
         "surfaces": {"home": {"weights": {"next": 1.0, "like": 0.2, "buy": 0.2}}},
         **sections,
     }  # fmt: skip
