@@ -7,12 +7,11 @@ append, as Redis orders them. Entries hold the same checksummed line as a segmen
 """
 
 import logging
-import os
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from motet.errors import EventLogError
+from motet.events.address import from_environment
 from motet.events.event import Event, frame, unframe
 from motet.events.store import START, Position
 
@@ -107,22 +106,10 @@ class RedisStream:
             from redis.retry import Retry
 
             self._clients[seconds] = redis.Redis.from_url(
-                _from_environment(self.url),
+                from_environment(self.url),
                 decode_responses=True,
                 socket_timeout=seconds,
                 socket_connect_timeout=seconds,
                 retry=Retry(NoBackoff(), 1),  # the connection may have been closed since it was used
             )
         return self._clients[seconds]
-
-
-def _from_environment(url: str) -> str:
-    """Return the address with the values of its `${NAME}`.
-
-    Raises:
-        EventLogError: if one is not set.
-    """
-    lacking = [name for name in re.findall(r"\$\{(\w+)\}", url) if name not in os.environ]
-    if lacking:
-        raise EventLogError(f"serve.events.url: {lacking[0]} is not set in the environment; set it where Ray runs")
-    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], url)

@@ -52,7 +52,7 @@ def open_store(settings: EventSettings, folder: Path, name: str) -> EventStore |
     Args:
         settings: `serve.events` of a recipe.
         folder: where segments lie if `path` is not set.
-        name: the recipe's, which a stream in Redis bears.
+        name: the recipe's, which a stream in Redis or a topic in Kafka bears.
     """
     match settings.store:
         case "segments":
@@ -63,4 +63,8 @@ def open_store(settings: EventSettings, folder: Path, name: str) -> EventStore |
             from motet.events.redis_streams import RedisStream
 
             return RedisStream(settings.url or "", f"motet:{{{name}}}:events")
+        case "kafka":
+            from motet.events.kafka import KafkaTopic
+
+            return KafkaTopic(settings.url or "", f"motet.{name}.events")
     return None

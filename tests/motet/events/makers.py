@@ -5,11 +5,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from motet.events.event import Event
+from motet.events.kafka import KafkaTopic
 from motet.events.redis_streams import RedisStream
 from motet.events.segments import Segments
 from motet.events.store import START, EventStore
@@ -100,7 +102,52 @@ class RedisMaker:
         self.server.kill(signal.SIGTERM)
 
 
-MAKERS = {"segments": SegmentsMaker, "redis": RedisMaker}
+class KafkaBroker:
+    """librdkafka's own test broker in a process of its own, reached over the wire; it keeps records while it lives."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", BROKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self.url = f"kafka://{self.process.stdout.readline().decode().strip()}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+BROKER = """
+import sys
+from confluent_kafka import Producer
+broker = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0})
+about = broker.list_topics("motet.test.events", timeout=20)
+one = next(iter(about.brokers.values()))
+print(f"{one.host}:{one.port}", flush=True)
+sys.stdin.read()
+"""
+
+
+class KafkaMaker:
+    """Makes logs over one topic of one broker; `crash` leaves a writer where it is, as a kill -9 does."""
+
+    def __init__(self, folder: Path) -> None:
+        del folder
+        self.broker = KafkaBroker()
+        self.made: list[KafkaTopic] = []
+
+    def __call__(self) -> KafkaTopic:
+        self.made.append(KafkaTopic(self.broker.url, "motet.test.events"))
+        return self.made[-1]
+
+    def crash(self) -> None:
+        """Nothing: the broker lives, and the next writer takes the place of the last one."""
+
+    def end(self) -> None:
+        for one in self.made:
+            one.close()
+        self.broker.kill()
+
+
+MAKERS = {"segments": SegmentsMaker, "redis": RedisMaker, "kafka": KafkaMaker}
 HAS_REDIS = shutil.which("redis-server") is not None
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parents[2] / "platform")}

@@ -1,4 +1,4 @@
-"""What every event log must do, asked of both."""
+"""What every event log must do, asked of each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from motet.events.store import START
 from tests.motet.events.makers import HAS_REDIS, MAKERS, event, ids
 
 
-@pytest.fixture(params=["segments", "redis"])
+@pytest.fixture(params=["segments", "redis", "kafka"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator:
     if request.param == "redis" and not HAS_REDIS:
         pytest.skip("there is no redis-server; apt-get install redis-server")

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from motet.event_settings import EventSettings
+from motet.events.kafka import KafkaTopic
 from motet.events.redis_streams import RedisStream
 from motet.events.segments import Segments
 from motet.events.store import open_store
@@ -25,15 +26,21 @@ def test_a_stream_bears_the_recipes_name_and_none_is_none() -> None:
     stream = open_store(EventSettings(store="redis", url="redis://h:1/0"), Path("w"), "shop")
     assert isinstance(stream, RedisStream)
     assert (stream.url, stream.key) == ("redis://h:1/0", "motet:{shop}:events")
+    topic = open_store(EventSettings(store="kafka", url="kafka://h:1"), Path("w"), "shop")
+    assert isinstance(topic, KafkaTopic)
+    assert (topic.url, topic.topic) == ("kafka://h:1", "motet.shop.events")
     assert open_store(EventSettings(store="none"), Path("w"), "shop") is None
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"store": "kafka"}, "'segments', 'redis' or 'none'"),
+        ({"store": "pulsar"}, "'segments', 'redis', 'kafka' or 'none'"),
+        ({"store": "kafka"}, "store = kafka has no url; set it, as kafka://"),
+        ({"store": "kafka", "url": "redis://h"}, "is not one of store = kafka"),
+        ({"store": "redis", "url": "kafka://h"}, "is not one of store = redis"),
         ({"store": "redis"}, "store = redis has no url; set it"),
-        ({"url": "redis://h"}, "url is for store = redis, not segments; leave it out"),
+        ({"url": "redis://h"}, "url is for store = redis or kafka, not segments; leave it out"),
         ({"store": "redis", "url": "http://h"}, "should match pattern"),
         ({"store": "redis", "url": "redis://h", "path": "x"}, "path is for store = segments, not redis"),
         ({"store": "none", "path": "x"}, "path is for store = segments, not none"),
