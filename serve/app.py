@@ -15,6 +15,7 @@ from ray.serve.config import BackpressureConfig
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
 from motet.settings import Deployment, GatewayDeployment, ServeSettings
+from serve.answer_log import place_of_records
 from serve.embedder import Embedder
 from serve.event_log import EventLog, place_of_log
 from serve.gate import Busy
@@ -28,23 +29,24 @@ def build(args: dict[str, Any]) -> Application:
 
     Args:
         args: `workspace`, the folder that the pipeline wrote; or `release`, a release's folder. Settings come from
-            the recipe inside the release; `events`, a mapping, changes some of `serve.events`. The pointer is read
-            once, here, so all four serve the same release.
+            the recipe inside the release; `events` and `records`, mappings, change some of `serve.events` and
+            `serve.records`. The pointer is read once, here, so all four serve the same release.
 
     Raises:
-        ReleaseError: if there is no release, it does not verify, or its events have no place.
+        ReleaseError: if there is no release, it does not verify, or its events or records have no place.
     """
     folder = release_folder(args)
     recipe = read_recipe(folder)
     settings, path = recipe.serve, str(folder)
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
+    records = place_of_records(args, recipe, folder).model_dump()
     embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, log)
     retriever = scaled(Retriever, settings.retriever, settings).bind(path)
     reranker = scaled(Reranker, settings.reranker, settings).bind(path)
     events = None if place.store == "none" else one_writer(EventLog, settings).bind(*log)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
-    return gateway.bind(path, embedder, retriever, reranker, events)
+    return gateway.bind(path, embedder, retriever, reranker, events, records)
 
 
 def release_folder(args: dict[str, Any]) -> Path:

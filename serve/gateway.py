@@ -5,7 +5,7 @@ Whatever headers a client sends, an answer comes within `serve.deadline_ms`: of 
 
 import asyncio
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from motet.recommend.popular import Popular
 from motet.release.bundle import read_report, release_id
 from motet.release.golden import golden_users
 from motet.storage import read_manifest
+from serve.answer_log import AnswerLog
 from serve.answers import to_query, to_response
 from serve.calls import Deadline, RetryBudget, Step, StepFailed
 from serve.event_log import UNAVAILABLE, Recorder
@@ -61,6 +62,7 @@ class Gateway:
         retriever: handle of the Retriever.
         reranker: handle of the Reranker.
         events: handle of the EventLog; None records no events.
+        records: where answers are logged, as `place_of_records` says; None logs none.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -70,6 +72,7 @@ class Gateway:
         retriever: DeploymentHandle,
         reranker: DeploymentHandle,
         events: DeploymentHandle | None = None,
+        records: dict[str, Any] | None = None,
     ) -> None:
         self.recipe = read_recipe(Path(folder))
         self.manifest = read_manifest(Path(folder))
@@ -85,7 +88,14 @@ class Gateway:
         popular = Popular(Path(folder), self.shelf.items)
         self.ladder = Ladder(self.embedder, self.retriever, self.reranker, popular, self.meters)
         self.recorder = Recorder(events, self.recipe)
+        self.answer_log = AnswerLog(records or {"store": "none"}, self.meters)
+        self.answer_log.serves(self.release, self.shelf.items)
         await self._warm_up()
+
+    def __del__(self) -> None:
+        """Write the records that wait; Serve calls this when it ends a replica."""
+        if (log := getattr(self, "answer_log", None)) is not None:
+            log.close()
 
     async def _warm_up(self) -> None:
         """Ask the steps until they all answer in time, for a minute at most: first calls are slow."""
@@ -107,12 +117,14 @@ class Gateway:
         trace: Annotated[bool, InQuery(description="Say how the list came about.")] = False,
     ) -> RecommendResponse:
         """Recommend items with task scores, sources and reasons."""
-        query, deadline = to_query(request), self.deadline()
+        name, deadline = uuid.uuid4().hex, self.deadline()
+        query = replace(to_query(request), request=name, recorded=self.answer_log.wants(name))
         surface = find_surface(self.recipe, query.surface)
         with self.gate.enter():
             answer = await self.ladder.climb(query, deadline, trace)
         self.meters.answer(answer.level, deadline.passed, answer.shortfall is not None)
-        return to_response(answer, uuid.uuid4().hex, self.release, surface, trace)
+        self.answer_log.put(answer, query, surface, self.release, self.shelf.items)
+        return to_response(answer, name, self.release, surface, trace)
 
     @app.get("/v1/explain", responses=REFUSED | BUSY)
     async def explain(

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from motet.data_settings import Section
 from motet.event_settings import EventSettings
+from motet.record_settings import RecordSettings
 
 
 class EncoderSettings(Section):
@@ -332,6 +333,8 @@ class ServeSettings(Section):
     """Task heads."""
     events: EventSettings = EventSettings()
     """The log of what users do."""
+    records: RecordSettings = RecordSettings()
+    """The log of what they were shown."""
 
 
 class ResourceSettings(Section):

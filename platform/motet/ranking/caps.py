@@ -27,6 +27,14 @@ class Caps:
                 return False
         return True
 
+    def has_room(self, row: int, count: int) -> bool:
+        """Return whether so many candidates with the values of this one would still fit."""
+        return all(
+            self._taken[name][value] + count <= most
+            for name, most in self.most.items()
+            for value in self.values[name][row]
+        )
+
     def take(self, row: int) -> None:
         """Count a candidate that was put into the list."""
         for name in self.most:

@@ -35,6 +35,8 @@ class UserState:
     """Their categories."""
     labels_ST: np.ndarray | None = None
     """Labels of the events by scored task, NaN for unknown; None if all are."""
+    known_to: str | None = None
+    """Position in the event log up to which their events are known; None if it was not looked at."""
 
     @property
     def has_history(self) -> bool:
