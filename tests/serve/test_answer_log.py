@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from motet.errors import ReleaseError
+from motet.events.segments import Segments
 from motet.recommend import Query, Recommender, read_recipe
 from motet.records.reader import record_files, record_tables, sample_rows
+from motet.records.skew import skew
 from serve.answer_log import place_of_records
 from tests.serve.graphs import ask, exported, free_port, pids, publish
 
@@ -19,8 +21,8 @@ DEADLINE_MS = 20_000
 
 @pytest.fixture(scope="module")
 def release(draft, report, tmp_path_factory, ray_here) -> Path:
-    records = {"flush_s": 0.3, "rows": 20}
-    serving = {"deadline_ms": DEADLINE_MS, "health_check_timeout_s": 20.0, "records": records}
+    records, two = {"flush_s": 0.3, "rows": 20}, {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.1}
+    serving = {"deadline_ms": DEADLINE_MS, "health_check_timeout_s": 20.0, "records": records, "embedder": two}
     return publish(draft, report, tmp_path_factory.mktemp("records"), serve=serving)
 
 
@@ -99,6 +101,24 @@ def test_raw_scores_are_those_of_the_steps_in_one_process(endpoint, release, fol
         logged = [one["raw"][column] for one in row["candidates"]]
         assert logged == pytest.approx(weighed.raw[name].tolist(), abs=1e-5)
     assert [one["fused"] for one in row["candidates"]] == pytest.approx(found.fused_C.tolist(), abs=1e-5)
+
+
+def test_the_endpoint_does_as_the_steps_in_one_process_do(endpoint, release, folder):
+    """Two Embedders, users with events before, between and after their requests: no field of any request differs."""
+    names, asked = set(), 0
+    for turn in range(5):
+        for user in ("u01", "u04", "someone new"):
+            answer = recommend(endpoint, user_id=user, k=5)
+            names.add(answer["request_id"])
+            asked += 1
+            event = {"user_id": user, "item_id": answer["items"][turn % 2]["id"], "kind": "rating", "value": 1 + turn}
+            assert ask(endpoint, "/v1/events", event)[0] == 200
+    names.add(recommend(endpoint, user_id="u05", k=7, filters={"colour": ["red", "blue"]})["request_id"])
+    rows = [row for name, row in wait_for(folder, names).items() if name in names]
+    found = skew(rows, lambda _: Recommender(release, threads=1), Segments(folder.parent / "events"))
+    assert {name: vars(one) for name, one in found.fields.items() if one.differing} == {}
+    assert (found.requests, found.left_out) == (asked + 1, {})
+    assert found.with_events > 10
 
 
 def _ask_until(endpoint, until: float, answered: list[str]) -> None:

@@ -8,6 +8,8 @@ probability that a place j shows an item x, over all that the hash of a request'
     1 - e                                  if the list without exploration has x there
     1                                      for what stands at a place that is not explored
 
+Under caps only those are dealt that fit beside the list and beside whatever the other places draw.
+
 All is decided by the request's id: asked again under the same one, the same is drawn.
 
 Letters: C candidates, K places of the list.
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from motet.data.hashing import uniform
+from motet.ranking.caps import Caps
 from motet.surface_settings import Exploration
 
 EXPLORE = "explore"
@@ -49,17 +52,20 @@ def explored_places(settings: Exploration, length: int) -> np.ndarray:
     return ((np.arange(count) + 0.5) * length / max(count, 1)).astype(np.int64)
 
 
-def hands(places: np.ndarray, rest: np.ndarray, values_C: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def hands(places: np.ndarray, rest: np.ndarray, values_C: np.ndarray, caps: Caps) -> list[tuple[int, np.ndarray]]:
     """Return (place, the rows that may be drawn for it) of every place that gets any.
 
     Args:
         places: of the list, from 0.
         rest: rows of the candidates beyond the list.
         values_C: value of each candidate.
+        caps: with the list taken; what could not stand beside it, or beside what other places draw, is not dealt.
     """
-    ordered = rest[np.argsort(-values_C[rest], kind="stable")]
-    dealt = [(int(place), ordered[number :: len(places)]) for number, place in enumerate(places)]
-    return [(place, hand) for place, hand in dealt if len(hand)]
+    dealt: list[list[int]] = [[] for _ in places]
+    for number, row in enumerate(rest[np.argsort(-values_C[rest], kind="stable")].tolist()):
+        if caps.reserve(row, hand := number % len(places)):
+            dealt[hand].append(row)
+    return [(int(place), np.array(hand)) for place, hand in zip(places, dealt, strict=True) if hand]
 
 
 def chances(hand: np.ndarray, values_C: np.ndarray, temperature: float) -> np.ndarray:
@@ -69,22 +75,22 @@ def chances(hand: np.ndarray, values_C: np.ndarray, temperature: float) -> np.nd
     return np.asarray(weights / weights.sum())
 
 
-def explore(
-    rows_K: np.ndarray, places: np.ndarray, rest: np.ndarray, values_C: np.ndarray, settings: Exploration, request: str
-) -> Explored:
+def explore(rows_K: np.ndarray, values_C: np.ndarray, settings: Exploration, request: str, caps: Caps) -> Explored:
     """Return a list with what is drawn into it, and the probability of each item at its place.
 
     Args:
         rows_K: the list without exploration.
-        places: from `explored_places`.
-        rest: rows of the candidates that may be drawn.
         values_C: value of each candidate.
         settings: of the surface.
         request: the request's id, which decides all.
+        caps: of the surface, with nothing taken.
     """
     found = Explored(rows_K.copy(), np.ones(len(rows_K)), np.zeros(len(rows_K), bool))
-    explores = uniform(request, EXPLORE) < settings.share
-    for place, hand in hands(places, rest, values_C):
+    places, explores = explored_places(settings, len(rows_K)), uniform(request, EXPLORE) < settings.share
+    rest = np.setdiff1d(np.arange(len(values_C)), rows_K)
+    for row in rows_K.tolist():
+        caps.take(row)
+    for place, hand in hands(places, rest, values_C, caps):
         found.propensity_K[place] = 1 - settings.share
         if explores:
             chance = chances(hand, values_C, settings.temperature)

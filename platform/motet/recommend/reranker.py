@@ -13,7 +13,7 @@ from motet.model.gates import gate_weights
 from motet.model.io import load_model
 from motet.ranking.caps import Caps
 from motet.ranking.diversity import select
-from motet.ranking.exploration import EXPLORE, Explored, explore, explored_places
+from motet.ranking.exploration import EXPLORE, Explored, explore
 from motet.ranking.reasons import Reason, explain
 from motet.ranking.value import values
 from motet.recommend.query import Item, Query, find_surface, find_weights, read_recipe
@@ -102,12 +102,7 @@ class Reranker:
         settings = self.recipe.surfaces[find_surface(self.recipe, query.surface)].exploration
         if query.request is None or not settings.share:
             return Explored.nothing(rows_K)
-        caps, places = self._caps(candidates, query), explored_places(settings, len(rows_K))
-        for row in np.delete(rows_K, places):
-            caps.take(int(row))
-        rest = np.setdiff1d(np.arange(len(values_C)), rows_K)
-        rest = rest[[caps.has_room(int(row), len(places)) for row in rest]]
-        return explore(rows_K, places, rest, values_C, settings, query.request)
+        return explore(rows_K, values_C, settings, query.request, self._caps(candidates, query))
 
     def order(
         self, user: UserState, candidates: Candidates, query: Query
