@@ -3,7 +3,7 @@
 motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback
 motet recommend                        motet doctor
 motet events export                    motet whatif
-motet skew
+motet skew                             motet records export
 """
 
 import json
@@ -21,7 +21,7 @@ from rich.table import Table
 from motet.errors import DataError, MotetError
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
-from motet.record_commands import skew, whatif
+from motet.record_commands import record_commands, skew, whatif
 
 main = typer.Typer(help="Recommenders that understand text, learn from the crowd and serve several tasks.")
 recipe_commands = typer.Typer(help="Show, validate and document recipes.")
@@ -30,6 +30,7 @@ main.add_typer(recipe_commands, name="recipe")
 main.add_typer(release_commands, name="release")
 event_commands = typer.Typer(help="Take events out of the log.")
 main.add_typer(event_commands, name="events")
+main.add_typer(record_commands, name="records")
 main.command()(whatif)
 main.command()(skew)
 

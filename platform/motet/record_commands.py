@@ -127,6 +127,40 @@ def skew(
     sys.exit(1 if found.differs else 0)
 
 
+@record_commands.callback()
+def _records() -> None:
+    """Take records of answers out of their log."""
+
+
+@record_commands.command()
+def export(
+    workspace: Workspace,
+    target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
+    window_days: Annotated[
+        float, typer.Option(min=0.0, help="Days within which an event counts for what was shown; delay_days first.")
+    ] = 1.0,
+    answered: Annotated[bool, typer.Option("--answered", help="Leave out what no event came of.")] = False,
+) -> None:
+    """Write what was shown, joined with the events that came of it, as interactions for data.interactions.records."""
+    import time
+
+    from motet.events.store import open_store
+    from motet.recommend import read_recipe
+    from motet.records.impressions import Rules, export_impressions
+    from motet.release.publish import Releases
+
+    with said_in_a_line():
+        recipe = read_recipe(Releases(workspace).current())
+        store = open_store(recipe.serve.events, workspace / "events", recipe.name)
+        rules = Rules(recipe, round(time.time() * 1000), window_days, answered)
+        found = export_impressions(records_folder(workspace, recipe), store, target, rules)
+    said = ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.kinds.items())) or "none"
+    counted = f"{found.shown:,} items shown, {found.answered:,} with an event ({said}), {found.alone:,} other events"
+    typer.echo(f"{counted} in {target}")
+    if found.without_user:
+        typer.echo(f"left out: {found.without_user:,} items shown to nobody in particular")
+
+
 def _print(table: Table, left_out: dict[str, int]) -> None:
     Console(width=max(100, Console().width)).print(table)
     for reason, count in left_out.items():
