@@ -16,6 +16,7 @@ from ray.serve.config import BackpressureConfig
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
 from motet.settings import Deployment, GatewayDeployment, ServeSettings
+from serve.answer_log import place_of_records
 from serve.conductor import Conductor
 from serve.embedder import Embedder
 from serve.event_log import EventLog, place_of_log
@@ -31,16 +32,18 @@ def build(args: dict[str, Any]) -> Application:
     Args:
         args: `workspace`, the folder that the pipeline wrote, whose current release is served, and followed when it
             changes; or `release`, a release's folder, which stays. Settings of the deployments come from the recipe
-            inside the release at the beginning; `events`, a mapping, changes some of `serve.events`.
+            inside the release at the beginning; `events` and `records`, mappings,
+            change some of `serve.events` and `serve.records`.
 
     Raises:
-        ReleaseError: if there is no release, it does not verify, or its events have no place.
+        ReleaseError: if there is no release, it does not verify, or its events or records have no place.
     """
     folder = release_folder(args)
     recipe = read_recipe(folder)
     settings, path, watched = recipe.serve, str(folder), "release" not in args
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
+    records = place_of_records(args, recipe, folder).model_dump()
     embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, watched, log)
     retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched)
     reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched)
@@ -49,7 +52,7 @@ def build(args: dict[str, Any]) -> Application:
     if folder.parent.name == "releases":
         conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
-    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor)
+    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records)
 
 
 def release_folder(args: dict[str, Any]) -> Path:

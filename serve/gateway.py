@@ -5,7 +5,7 @@ Whatever headers a client sends, an answer comes within `serve.deadline_ms`: of 
 
 import asyncio
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from motet.errors import RequestError
 from motet.recommend import Query
 from serve.admin import DENIED, Admin
+from serve.answer_log import AnswerLog
 from serve.answers import to_about, to_query, to_response
 from serve.calls import Deadline, RetryBudget, Step, StepFailed
 from serve.event_log import UNAVAILABLE, Recorder
@@ -65,6 +66,7 @@ class Gateway:
         reranker: handle of the Reranker.
         events: handle of the EventLog; None records no events.
         conductor: handle of the Conductor; None stays with one release.
+        records: where answers are logged, as `place_of_records` says; None logs none.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -76,6 +78,7 @@ class Gateway:
         reranker: DeploymentHandle,
         events: DeploymentHandle | None = None,
         conductor: DeploymentHandle | None = None,
+        records: dict[str, Any] | None = None,
     ) -> None:
         fronts = Held(Front, Path(folder), watched)
         recipe = fronts.oldest.recipe
@@ -88,7 +91,13 @@ class Gateway:
         self.ladder = Ladder(self.embedder, self.retriever, self.reranker, self.meters)
         self.recorder = Recorder(events, recipe)
         self.follower, self.admin = Follower(conductor, fronts), Admin(Path(folder).parent.parent, conductor)
+        self.answer_log = AnswerLog(records or {"store": "none"}, self.meters)
         await self._warm_up()
+
+    def __del__(self) -> None:
+        """Write the records that wait; Serve calls this when it ends a replica."""
+        if (log := getattr(self, "answer_log", None)) is not None:
+            log.close()
 
     async def _warm_up(self) -> None:
         """Ask the steps until they all answer in time, for a minute at most: first calls are slow."""
@@ -110,13 +119,15 @@ class Gateway:
         trace: Annotated[bool, InQuery(description="Say how the list came about.")] = False,
     ) -> RecommendResponse:
         """Recommend items with task scores, sources and reasons."""
-        deadline, front = self.deadline(), self.follower.front_for(request.user_id)
+        name, deadline, front = uuid.uuid4().hex, self.deadline(), self.follower.front_for(request.user_id)
         query = front.weighed(to_query(request), self.follower.state.surfaces)
+        query = replace(query, request=name, recorded=self.answer_log.wants(name))
         with self.gate.enter(), self.follower.counts_failure(front):
             answer = await self.ladder.climb(front, query, deadline, trace)
         self.meters.answer(answer.level, front.release, deadline.passed, answer.shortfall is not None)
         self.follower.count(front, deadline.passed, answer.level == "full")
-        return to_response(answer, uuid.uuid4().hex, front.release, front.surface(query), trace)
+        self.answer_log.put(answer, query, front)
+        return to_response(answer, name, front.release, front.surface(query), trace)
 
     @app.get("/v1/explain", responses=REFUSED | BUSY)
     async def explain(

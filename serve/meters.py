@@ -9,6 +9,7 @@
     motet_retries_total      counter by step         calls that were made once more
     motet_refused_total      counter by because      busy
     motet_underfilled_total  counter                 answers with fewer than k items
+    motet_records_dropped_total    counter           answers that were not logged, since too many waited
     motet_in_flight          gauge                   requests that are being answered
 
 The steps count motet_mixed_releases_total by step, requests that met two releases; the Conductor says motet_recall by
@@ -36,6 +37,7 @@ class Meters:
         self._retries = Counter("motet_retries_total", "Calls made once more.", ("step",))
         self._refused = Counter("motet_refused_total", "Requests refused.", ("because",))
         self._underfilled = Counter("motet_underfilled_total", "Answers with fewer than k items.")
+        self._dropped = Counter("motet_records_dropped_total", "Answers that were not logged.")
         self._in_flight = Gauge("motet_in_flight", "Requests that are being answered.")
 
     def answer(self, level: str, release: str, seconds: float, underfilled: bool) -> None:
@@ -61,6 +63,10 @@ class Meters:
     def refused(self, because: str) -> None:
         """Count a refusal."""
         self._refused.inc(1, {"because": because})
+
+    def records_dropped(self, count: int) -> None:
+        """Count answers that were not logged."""
+        self._dropped.inc(count)
 
     def in_flight(self, requests: int) -> None:
         """Say how many requests are being answered."""

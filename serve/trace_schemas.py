@@ -24,7 +24,7 @@ class TracedItem(BaseModel):
     value: float = Field(description="Sum of the contributions.")
     rank: int = Field(description="Place from 1 in the order of values.")
     place: int | None = Field(description="Place from 1 in the list; null if it is not in it.")
-    because: str | None = Field(description="What kept it out of the list: value, diversity, or a cap.")
+    because: str | None = Field(description="What kept it out of the list: value, diversity, a cap, or exploration.")
 
 
 class Trace(BaseModel):

@@ -2,7 +2,9 @@
 
 motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback|canary|promote
 motet recommend                        motet doctor
-motet events export                    motet keys add|list|revoke
+motet events export                    motet records export
+motet skew                             motet whatif
+motet keys add|list|revoke
 """
 
 import json
@@ -20,6 +22,7 @@ from rich.table import Table
 from motet.errors import DataError, MotetError, ReleaseError
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
+from motet.record_commands import record_commands, skew, whatif
 
 main = typer.Typer(help="Recommenders that understand text, learn from the crowd and serve several tasks.")
 recipe_commands = typer.Typer(help="Show, validate and document recipes.")
@@ -30,6 +33,9 @@ event_commands = typer.Typer(help="Take events out of the log.")
 main.add_typer(event_commands, name="events")
 key_commands = typer.Typer(help="Make and revoke keys to a workspace's endpoint.")
 main.add_typer(key_commands, name="keys")
+main.add_typer(record_commands, name="records")
+main.command()(whatif)
+main.command()(skew)
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]

@@ -24,6 +24,11 @@ class Table(Section):
     """Values of a csv file may hold line breaks inside quotes; if not, a stray quote costs its own line only."""
 
     @property
+    def sources(self) -> "tuple[Table, ...]":
+        """The tables that are read one after another."""
+        return (self,)
+
+    @property
     def csv_separator(self) -> str:
         """The separator that is used."""
         return self.separator or ("\t" if self.path.lower().endswith(".tsv") else ",")
@@ -63,6 +68,14 @@ class Interactions(Table):
     """Column of the probability with which whoever logged the event had chosen to show its item, above 0 and at most 1,
     null if unknown; the evaluation then estimates what the release's own choice is worth. The log should hold every
     event that was shown, liked or not."""
+    records: str | None = Field(default=None, min_length=1)
+    """File of `motet records export`, or a folder of them: what was shown and what came of it, read beside `path`. A
+    column that only one of the two has is unknown in the other."""
+
+    @property
+    def sources(self) -> tuple[Table, ...]:
+        """The log, and beside it the records."""
+        return (self,) if self.records is None else (self, Table(path=self.records, format="parquet"))
 
     @model_validator(mode="after")
     def _columns_differ(self) -> "Interactions":

@@ -56,19 +56,28 @@ def _entity_columns(name: str, entity: Entity) -> dict[tuple[str | int, ...], st
 def _check_table(
     loaded: LoadedRecipe, at: tuple[str, ...], table: Table, wanted: dict[tuple[str | int, ...], str]
 ) -> list[str]:
-    where = loaded.where(*at, "path")
-    try:
-        list_splits(table)
-        files = list(columns_by_file(table))
-    except DataError as error:
-        return [f"{where}: {'.'.join(at)}.path: {error}"]
+    files: list[tuple[str, list[str]]] = []
+    for key, source in zip(("path", "records"), table.sources, strict=False):
+        try:
+            list_splits(Table(**{name: getattr(source, name) for name in Table.model_fields}))
+            files += columns_by_file(source)
+        except DataError as error:
+            return [f"{loaded.where(*at, key)}: {'.'.join(at)}.{key}: {error}"]
+    other = _columns_of_records(table)
     problems = []
     for path, name in wanted.items():
+        if name in other and path[-1] not in ("user", "item", "timestamp"):
+            continue
         found = ((file, _wrong_column(name, have)) for file, have in files)
         file, wrong = next(((file, wrong) for file, wrong in found if wrong), ("", ""))
         if wrong:
             problems.append(f"{loaded.where(*path)}: {'.'.join(map(str, path[:3]))}: {file} has {wrong}")
     return problems
+
+
+def _columns_of_records(table: Table) -> set[str]:
+    """Return the columns that the records beside a log have; the log itself needs none of these but its keys."""
+    return {name for source in table.sources[1:] for _, columns in columns_by_file(source) for name in columns}
 
 
 def _wrong_column(name: str, have: list[str]) -> str:

@@ -39,6 +39,8 @@ class Person:
     """Labels of the events by scored task, NaN for unknown; None if all are."""
     asked_ms: int | None = None
     """When they ask; None is unknown."""
+    known_to: str | None = None
+    """Position in the event log up to which their events are known; None if it was not looked at."""
 
     def with_history(self, places_S: np.ndarray, level: Level, liking_S: np.ndarray | None = None) -> "Person":
         """Return this person with another history; events count as of the same moment and of unknown liking."""
@@ -46,7 +48,7 @@ class Person:
         moments_S = np.zeros(len(places_S), np.int64)
         return replace(
             self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none(),
-            labels_ST=None, asked_ms=None,
+            labels_ST=None, asked_ms=None, known_to=None,
         )  # fmt: skip
 
     def gaps(self) -> np.ndarray:

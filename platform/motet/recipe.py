@@ -136,6 +136,9 @@ class Recipe(Section):
                 if name not in self.data.items.categories:
                     what = f"{name!r} is not a category of data.items{near(name, self.data.items.categories)}"
                     yield ("surfaces", surface, "caps", name), what
+            if settings.exploration.share and self.serve.records.store == "none":
+                what = "what is explored must be logged to be learned of; set serve.records.store to parquet"
+                yield ("surfaces", surface, "exploration", "share"), f"{settings.exploration.share:g}: {what}"
 
     @property
     def weighable(self) -> list[str]:

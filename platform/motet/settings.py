@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from motet.canary_settings import CanarySettings
 from motet.data_settings import Section
 from motet.event_settings import EventSettings
+from motet.record_settings import RecordSettings
 
 
 class EncoderSettings(Section):
@@ -339,6 +340,8 @@ class ServeSettings(Section):
     """A candidate release, tried on some users."""
     recall_share: float = Field(default=0.01, ge=0, le=1)
     """Share of the searches that are repeated exactly, in the background, to know the recall of the index."""
+    records: RecordSettings = RecordSettings()
+    """The log of what they were shown."""
 
 
 class ResourceSettings(Section):

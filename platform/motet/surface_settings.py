@@ -1,6 +1,6 @@
 """A surface: where recommendations are shown, what counts there, and which items may stand there."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -54,6 +54,19 @@ AttributeFilter = Annotated[
 ]
 
 
+class Exploration(Section):
+    """Places of some lists that are drawn from the candidates that would not be shown, so that these are learned of."""
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the requests, chosen by a hash of their ids."""
+    slots: int = Field(default=1, ge=1, le=100)
+    """Places of a list that are drawn; at most all of it."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Values are divided by it before the softmax: small draws the best of the rest, large any of them alike."""
+    places: Literal["last", "spread"] = "last"
+    """The last places of the list, or places spread evenly over it."""
+
+
 class Surface(Section):
     """The value function of one place where recommendations are shown."""
 
@@ -63,6 +76,8 @@ class Surface(Section):
     """Categories that items must or must not have here, and ranges that their numbers must lie in."""
     caps: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Most items with one value of a category in a list, as {brand: 2}."""
+    exploration: Exploration = Exploration()
+    """How much is shown to learn of it."""
 
     def fixed_filters(self) -> dict[str, Condition]:
         """Return the filters in a request's form."""

@@ -130,6 +130,11 @@ def test_a_propensity_is_a_number_that_is_read() -> None:
             "surfaces.a.filters.genr",
             "'genr' is not a category or number of data.items; did you mean 'genre'?",
         ),
+        (
+            {"surfaces": {"a": {**_HOME, "exploration": {"share": 0.1}}}, "serve": {"records": {"store": "none"}}},
+            "surfaces.a.exploration.share",
+            "0.1: what is explored must be logged to be learned of; set serve.records.store to parquet",
+        ),
         (_filtered(genre=[1, 2]), "surfaces.a.filters.genre", "'genre' is a category; give its values as text"),
         (_filtered(year=[2, 1]), "surfaces.a.filters.year", "[2, 1] is an empty range; swap the two"),
         (_filtered(year="1950"), "surfaces.a.filters.year", "'year' is a number and '1950' is no range; give two num"),

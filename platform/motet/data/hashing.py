@@ -3,6 +3,7 @@
 Python's own `hash()` is salted per process and must not decide a shard, a split or a sample.
 """
 
+import hashlib
 import zlib
 
 import numpy as np
@@ -38,3 +39,9 @@ def tie_breaker(users: pa.Array, items: pa.Array, seed: int) -> np.ndarray:
     """Return a pseudo-random uint64 per (user, item) that orders events of the same moment."""
     with np.errstate(over="ignore"):
         return mix(text_hash(users) * np.uint64(3) + text_hash(items) + mix(np.array([seed], np.uint64)))
+
+
+def uniform(*texts: str) -> float:
+    """Return a number in [0, 1) that texts decide, evenly spread over different ones (53 bits of BLAKE2b)."""
+    digest = hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)

@@ -50,11 +50,15 @@ class Split:
 
 
 def list_files(table: Table) -> list[str]:
-    """Return the table's files in sorted order.
+    """Return the table's files, those of each of its sources in sorted order.
 
     Raises:
-        DataError: if there is none, or its place cannot be reached.
+        DataError: if a source has none, or its place cannot be reached.
     """
+    return [file for source in table.sources for file in _files_of(source)]
+
+
+def _files_of(table: Table) -> list[str]:
     try:
         return _list_files(table)
     except (OSError, pa.ArrowInvalid) as error:
@@ -113,12 +117,13 @@ def list_splits(table: Table, rows_per_split: int = 500_000) -> list[Split]:
         DataError: if a file is missing, truncated or of an unknown format.
     """
     splits: list[Split] = []
-    for path in list_files(table):
-        kind = file_format(path, table.format)
-        if kind == "parquet":
-            splits += _parquet_splits(path, rows_per_split)
-        else:
-            splits.append(Split(path, kind, table.csv_separator, table.multiline))
+    for source in table.sources:
+        for path in _files_of(source):
+            kind = file_format(path, source.format)
+            if kind == "parquet":
+                splits += _parquet_splits(path, rows_per_split)
+            else:
+                splits.append(Split(path, kind, source.csv_separator, source.multiline))
     return splits
 
 
@@ -149,16 +154,16 @@ def column_names(table: Table) -> list[str]:
     Raises:
         DataError: if the file cannot be read.
     """
-    return _columns_of(list_files(table)[0], table)
+    return _columns_of(_files_of(table)[0], table)
 
 
 def columns_by_file(table: Table) -> Iterator[tuple[str, list[str]]]:
-    """Yield (path, columns) of every file; of JSON lines, whose rows may lack columns, of the first only.
+    """Yield (path, columns) of every file of one source; of JSON lines, whose rows may lack columns, of the first only.
 
     Raises:
         DataError: if a file cannot be read.
     """
-    for number, path in enumerate(list_files(table)):
+    for number, path in enumerate(_files_of(table)):
         if number == 0 or file_format(path, table.format) != "jsonl":
             yield path, _columns_of(path, table)
 

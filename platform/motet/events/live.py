@@ -25,7 +25,7 @@ import pyarrow as pa
 from motet.data.histories import label_columns
 from motet.events.columns import read_columns
 from motet.events.event import Event
-from motet.events.store import START, EventStore
+from motet.events.store import START, EventStore, Position
 from motet.people import People, Person
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
@@ -103,19 +103,23 @@ class LiveUsers:
 
     def events(self, user: str) -> list[Event]:
         """Return a user's events that count, oldest first, after a look at the log."""
+        return self._known(user)[0]
+
+    def _known(self, user: str) -> tuple[list[Event], Position]:
+        """Return (a user's events that count, the position in the log up to which they are known)."""
         self.catch_up()
         with self._lock:
-            held = list(self._events.get(user, ()))
-        return sorted(held, key=lambda event: event.timestamp_ms)
+            held, position = list(self._events.get(user, ())), self._position
+        return sorted(held, key=lambda event: event.timestamp_ms), position
 
     def person(self, user: str, stored: Person) -> Person:
-        """Return a user with their live events; `stored` itself if there are none.
+        """Return a user with their live events; as they are stored if there are none.
 
         They ask at the end of the release's log, or at their latest event if that is later.
         """
-        events = self.events(user)
+        events, known_to = self._known(user)
         if not events:
-            return stored
+            return replace(stored, known_to=known_to)
         asked_ms = max(stored.asked_ms or self.people.latest_ms or 0, events[-1].timestamp_ms)
         labels_ST, liking_S = self._labels(events, asked_ms)
         known_ST = stored.labels_ST
@@ -135,6 +139,7 @@ class LiveUsers:
             profile_W=np.zeros(0, np.float32),
             level="known",
             asked_ms=asked_ms,
+            known_to=known_to,
         )
 
     def _labels(self, events: list[Event], asked_ms: int) -> tuple[np.ndarray, np.ndarray]:

@@ -140,6 +140,7 @@ class Embedder:
             last_ms=int(person.timestamps_S[-1]) if dated else None,
             slots=person.slots,
             labels_ST=person.labels_ST,
+            known_to=person.known_to,
         )
 
     def content(self, person: Person) -> np.ndarray:

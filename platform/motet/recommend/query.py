@@ -32,6 +32,10 @@ class Query:
     """Items that must not be shown."""
     weights: Mapping[str, float] | None = None
     """Weight of each score in place of the surface's."""
+    request: str | None = None
+    """Id of the request; it decides what is explored. Nothing is if it has none."""
+    recorded: bool = False
+    """The answer comes with the numbers of all candidates."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from motet.model.gates import gate_weights
 from motet.model.io import load_model
 from motet.ranking.caps import Caps
 from motet.ranking.diversity import select
-from motet.ranking.reasons import explain
+from motet.ranking.exploration import EXPLORE, Explored, explore
+from motet.ranking.reasons import Reason, explain
 from motet.ranking.value import values
 from motet.recommend.query import Item, Query, find_surface, find_weights, read_recipe
-from motet.recommend.trace import Ranked, Weighed, trace_candidates
+from motet.recommend.trace import Numbers, Ranked, Weighed, trace_candidates
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.library import load_sources
 from motet.retrieval.sources import NeighbourSource, Source
@@ -75,6 +76,7 @@ class Reranker:
         first = self.recipe.retrieval_task.name
         raw = {first: candidates.fused_C} | {name: raw_CT[:, column] for column, name in enumerate(self.model.scores)}
         scores = {name: np.exp(one_C) if name == first else self.calibrated(name, one_C) for name, one_C in raw.items()}
+        scores = {name: one_C.astype(np.float32) for name, one_C in scores.items()}
         return Weighed(raw, scores, weights, values(scores, weights))
 
     def calibrated(self, name: str, raw_N: np.ndarray) -> np.ndarray:
@@ -86,11 +88,21 @@ class Reranker:
 
     def pick(self, candidates: Candidates, values_C: np.ndarray, query: Query) -> tuple[np.ndarray, dict[int, str]]:
         """Return (rows in the order to show, the rows that a cap refused with its category)."""
-        most = self.recipe.surfaces[find_surface(self.recipe, query.surface)].caps
-        caps = Caps(most, {name: self.items.values_of(name, candidates.places_C) for name in most})
+        caps = self._caps(candidates, query)
         unit_CD = self.items.unit_ID[candidates.places_C]
         rows = select(values_C, unit_CD, query.k, self.recipe.ranking.diversity, caps)
         return rows, caps.stopped
+
+    def _caps(self, candidates: Candidates, query: Query) -> Caps:
+        most = self.recipe.surfaces[find_surface(self.recipe, query.surface)].caps
+        return Caps(most, {name: self.items.values_of(name, candidates.places_C) for name in most})
+
+    def explore(self, rows_K: np.ndarray, candidates: Candidates, values_C: np.ndarray, query: Query) -> Explored:
+        """Return the list with what is drawn into it, if the surface explores and the query has a request's id."""
+        settings = self.recipe.surfaces[find_surface(self.recipe, query.surface)].exploration
+        if query.request is None or not settings.share:
+            return Explored.nothing(rows_K)
+        return explore(rows_K, values_C, settings, query.request, self._caps(candidates, query))
 
     def order(
         self, user: UserState, candidates: Candidates, query: Query
@@ -107,14 +119,27 @@ class Reranker:
         """Return the k best items, and how they were chosen."""
         weighed = self.weigh(user, candidates, query)
         rows, stopped = self.pick(candidates, weighed.values_C, query)
-        items = [self._item(int(row), user, candidates, weighed) for row in rows]
-        traced = trace_candidates(self.items.ids, candidates, weighed, rows, stopped) if trace else None
-        return Ranked(items, dict(Counter(stopped.values())), traced)
+        shown = self.explore(rows, candidates, weighed.values_C, query)
+        items = [
+            self._item(int(row), user, candidates, weighed, bool(drawn))
+            for row, drawn in zip(shown.rows_K, shown.drawn_K, strict=True)
+        ]
+        pushed = frozenset(rows.tolist()) - frozenset(shown.rows_K.tolist())
+        way = (self.items.ids, candidates, weighed, shown.rows_K, stopped, pushed)
+        traced = trace_candidates(*way) if trace else None
+        return Ranked(items, dict(Counter(stopped.values())), traced, self._numbers(weighed, shown, query))
 
-    def _item(self, row: int, user: UserState, candidates: Candidates, weighed: Weighed) -> Item:
+    def _numbers(self, weighed: Weighed, shown: Explored, query: Query) -> Numbers | None:
+        return Numbers.of(weighed, shown) if query.recorded else None
+
+    def _item(self, row: int, user: UserState, candidates: Candidates, weighed: Weighed, drawn: bool) -> Item:
         place = int(candidates.places_C[row])
         found_by = candidates.found_by(row)
-        reason = explain(place, found_by, user, self.items.unit_ID, self.item_knn, self.items.ids, self.items.titles)
+        if drawn:
+            found_by, reason = [*found_by, EXPLORE], Reason("shown to learn whether you like it", EXPLORE)
+        else:
+            table = (self.items.unit_ID, self.item_knn, self.items.ids, self.items.titles)
+            reason = explain(place, found_by, user, *table)
         rounded = {name: round(float(score[row]), 6) for name, score in weighed.scores.items()}
         value = round(float(weighed.values_C[row]), 6)
         return Item(self.items.ids[place], self.items.titles[place], value, rounded, found_by, reason)

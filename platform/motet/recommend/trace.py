@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from motet.ranking.exploration import Explored
 from motet.recommend.query import Item
 from motet.retrieval.state import Candidates
 
@@ -48,6 +49,35 @@ class Traced:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """What a record keeps of C ranked candidates with T scores, of which K are shown."""
+
+    names: tuple[str, ...]
+    """The scores."""
+    raw_CT: np.ndarray
+    """Before calibration, float32; of the retrieval task the log-probability."""
+    scores_CT: np.ndarray
+    """Calibrated, float32."""
+    values_C: np.ndarray
+    rows_K: np.ndarray
+    """Rows of the candidates that are shown, in the order of the list."""
+    propensity_K: np.ndarray
+    """Probability with which the place shows this item."""
+    drawn_K: np.ndarray
+    """Whether the item was drawn to explore."""
+
+    @classmethod
+    def of(cls, weighed: Weighed, list_: Explored) -> "Numbers":
+        """Put the arrays of a ranking together."""
+        raw_CT, scores_CT = (
+            np.stack(list(kind.values()), 1).astype(np.float32) for kind in (weighed.raw, weighed.scores)
+        )
+        return cls(
+            tuple(weighed.scores), raw_CT, scores_CT, weighed.values_C, list_.rows_K, list_.propensity_K, list_.drawn_K
+        )
+
+
+@dataclass(frozen=True)
 class Ranked:
     """The Reranker's answer."""
 
@@ -56,12 +86,19 @@ class Ranked:
     """Candidates that each cap refused."""
     trace: list[Traced] | None = None
     """All candidates in fused order, if they were asked for."""
+    numbers: Numbers | None = None
+    """What a record keeps of them, if the query is recorded."""
     release: str = ""
     """The release that ranked them, where several are served side by side."""
 
 
 def trace_candidates(
-    ids: list[str], candidates: Candidates, weighed: Weighed, rows: np.ndarray, stopped: dict[int, str]
+    ids: list[str],
+    candidates: Candidates,
+    weighed: Weighed,
+    rows: np.ndarray,
+    stopped: dict[int, str],
+    pushed: frozenset[int] = frozenset(),
 ) -> list[Traced]:
     """Return the trace of all candidates, in fused order.
 
@@ -71,6 +108,7 @@ def trace_candidates(
         weighed: their scores.
         rows: those in the list, in its order.
         stopped: those that a cap refused, with its category.
+        pushed: those whose place something drawn has taken.
     """
     rank_C = value_ranks(weighed.values_C)
     places = {int(row): number for number, row in enumerate(rows, 1)}
@@ -80,7 +118,7 @@ def trace_candidates(
             {name: _number(one[row]) for name, one in kind.items()} for kind in (weighed.raw, weighed.scores)
         )
         shown, rank = places.get(row), int(rank_C[row])
-        because = None if shown else kept_out(row, rank, len(rows), stopped)
+        because = None if shown else kept_out(row, rank, len(rows), stopped, pushed)
         traced.append(
             Traced(
                 item=ids[int(place)],
@@ -105,8 +143,10 @@ def value_ranks(values_C: np.ndarray) -> np.ndarray:
     return rank_C
 
 
-def kept_out(row: int, rank: int, shown: int, stopped: dict[int, str]) -> str:
-    """Return what kept a candidate out of a list: a cap, its rank by value, or diversity."""
+def kept_out(row: int, rank: int, shown: int, stopped: dict[int, str], pushed: frozenset[int] = frozenset()) -> str:
+    """Return what kept a candidate out of a list: exploration, a cap, its rank by value, or diversity."""
+    if row in pushed:
+        return "exploration"
     if row in stopped:
         return f"cap of {stopped[row]}"
     return "value" if rank > shown else "diversity"

@@ -37,6 +37,8 @@ class UserState:
     """Labels of the events by scored task, NaN for unknown; None if all are."""
     release: str = ""
     """The release whose places and vectors these are, where several are served side by side."""
+    known_to: str | None = None
+    """Position in the event log up to which their events are known; None if it was not looked at."""
 
     @property
     def has_history(self) -> bool:

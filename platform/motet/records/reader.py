@@ -1,0 +1,62 @@
+"""The files of records in a folder, oldest first; a file that is still being written is not among them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from motet.data.hashing import uniform
+from motet.errors import DataError
+from motet.records.table import SCHEMA
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Return the whole files.
+
+    Raises:
+        DataError: if there is none.
+    """
+    files = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    if not files:
+        raise DataError(f"{folder} holds no records; serve a release with serve.records.store = parquet and ask it")
+    return files
+
+
+def record_tables(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the records of one file after another.
+
+    Raises:
+        DataError: if there is none, or one is damaged.
+    """
+    for path in record_files(folder):
+        try:
+            yield (
+                pq.ParquetFile(path, page_checksum_verification=True)
+                .read(columns=columns)
+                .select(columns or SCHEMA.names)
+            )
+        except (pa.ArrowInvalid, OSError, KeyError) as error:
+            said = str(error).splitlines()[0]
+            raise DataError(f"{path} is damaged or no file of records ({said}); move it away") from error
+
+
+def sample_rows(folder: Path, most: int | None = None, surface: str | None = None) -> list[dict[str, Any]]:
+    """Return records as rows, ordered by moment: all, or those `most` whose ids hash lowest.
+
+    Args:
+        folder: of the files.
+        most: how many; all if None.
+        surface: only of this one.
+
+    Raises:
+        DataError: if there is none, or one is damaged.
+    """
+    chosen: list[tuple[float, dict[str, Any]]] = []
+    for table in record_tables(folder):
+        rows = table.to_pylist()
+        chosen += [(uniform(row["request_id"], "sample"), row) for row in rows if surface in (None, row["surface"])]
+        if most is not None:
+            chosen = sorted(chosen, key=lambda one: one[0])[:most]
+    return sorted((row for _, row in chosen), key=lambda row: (row["moment"], row["request_id"]))

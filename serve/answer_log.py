@@ -1,0 +1,102 @@
+"""The Gateway's part in the log of answers: which are recorded, where, and that an answer never waits for it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from motet.data.hashing import uniform
+from motet.errors import ReleaseError
+from motet.recipe import Recipe
+from motet.recommend import Query
+from motet.record_settings import RecordSettings
+from motet.records.record import Record, candidate_arrays, fallback_arrays
+from motet.records.writer import RecordWriter
+from serve.front import Front
+from serve.ladder import Answer
+from serve.meters import Meters
+
+RECORDED = "recorded"
+
+
+def place_of_records(args: dict[str, Any], recipe: Recipe, release: Path) -> RecordSettings:
+    """Return where answers are logged: the recipe's `serve.records`, changed by `records` of the arguments.
+
+    Raises:
+        ReleaseError: without a path beside a release that is in no workspace, or for wrong arguments.
+    """
+    own = recipe.serve.records.model_dump(exclude_unset=True)
+    try:
+        settings = RecordSettings.model_validate({**own, **args.get("records", {})})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("records", *first["loc"])))
+        raise ReleaseError(f"build's argument {where}: {first['msg']}") from error
+    if settings.store == "none":
+        return settings
+    if settings.path is not None:
+        path = Path(settings.path).expanduser().absolute()
+    elif release.parent.name == "releases":
+        path = release.parent.parent / "recommendations"
+    else:
+        raise ReleaseError(
+            f"{release} is in no workspace, so its records have no place; set serve.records.path in the recipe, or "
+            "give build the argument records: {path: FOLDER} or records: {store: none}"
+        )
+    return settings.model_copy(update={"path": str(path)})
+
+
+class AnswerLog:
+    """Records answers.
+
+    Args:
+        settings: from `place_of_records`, as plain types.
+        meters: what is counted.
+    """
+
+    def __init__(self, settings: dict[str, Any], meters: Meters) -> None:
+        self.settings = RecordSettings.model_validate(settings)
+        self._ids: dict[str, pa.Array] = {}
+        self.writer: RecordWriter | None = None
+        if self.settings.store == "parquet":
+            folder = Path(self.settings.path or "")
+            self.writer = RecordWriter(folder, self.settings, self._ids.__getitem__, meters.records_dropped)
+
+    def wants(self, request_id: str) -> bool:
+        """Return whether the answer to a request is recorded."""
+        return self.writer is not None and uniform(request_id, RECORDED) < self.settings.share
+
+    def put(self, answer: Answer, query: Query, front: Front) -> None:
+        """Have the answer to a query recorded, if the query says so; drop it if too many wait."""
+        if self.writer is None or not query.recorded:
+            return
+        if front.release not in self._ids:
+            self._ids[front.release] = pa.array(front.shelf.items.ids, pa.string())
+        self.writer.put(_record(answer, query, front))
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _record(answer: Answer, query: Query, front: Front) -> Record:
+    user, numbers = answer.user, answer.ranked.numbers if answer.ranked is not None else None
+    if numbers is not None and answer.candidates is not None:
+        arrays = candidate_arrays(answer.candidates, numbers)
+    else:
+        shown = front.shelf.items.places([item.item for item in answer.items])
+        arrays = fallback_arrays(answer.candidates, shown, [item.value for item in answer.items])
+    return Record(
+        request_id=query.request or "",
+        release=front.release,
+        moment_ms=round(time.time() * 1000),
+        query=query,
+        surface=front.surface(query),
+        level=answer.level,
+        recognised=user.level if user is not None else "popular",
+        known_to=user.known_to if user is not None else None,
+        **arrays,
+    )
