@@ -4,11 +4,11 @@ import json
 import math
 import re
 import unicodedata
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import RequestError
+from motet.events.codec import Codec
 
 LONGEST_ID = 128
 LONGEST_KIND = 64
@@ -86,18 +86,5 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LARGEST_VALUE
 
 
-def frame(event: Event) -> bytes:
-    """Return the line of an event: CRC-32, a space, its JSON, a line feed."""
-    content = event.to_json().encode("ascii")
-    return b"%08x %s\n" % (zlib.crc32(content), content)
-
-
-def unframe(line: bytes) -> Event | None:
-    """Return the event of a line without its end; None if it is damaged."""
-    checksum, _, content = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(content):
-        return None
-    try:
-        return Event.from_json(content)
-    except RequestError:
-        return None
+EVENTS = Codec("events", Event.to_json, Event.from_json, lambda event: event.event_id)
+frame, unframe = EVENTS.frame, EVENTS.unframe
