@@ -37,10 +37,10 @@ class Event:
 
     def __post_init__(self) -> None:
         for name in ("event_id", "user", "item"):
-            _check_text(name, getattr(self, name), LONGEST_ID)
+            check_text("event", name, getattr(self, name), LONGEST_ID)
         for name, longest in (("kind", LONGEST_KIND), ("request_id", LONGEST_ID)):
             if getattr(self, name) is not None:
-                _check_text(name, getattr(self, name), longest)
+                check_text("event", name, getattr(self, name), longest)
         if type(self.timestamp_ms) is not int or not 0 <= self.timestamp_ms <= LAST_MS:
             raise RequestError("event: timestamp_ms is not a whole number of milliseconds from 1970 to 9999")
         if self.value is not None and not _is_number(self.value):
@@ -70,10 +70,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def _check_text(name: str, text: Any, longest: int) -> None:
+def check_text(what: str, name: str, text: Any, longest: int) -> None:
     """Refuse what is not 1 to `longest` characters of normal, visible text; the message does not repeat it."""
     if not isinstance(text, str) or not 0 < len(text) <= longest or not _is_clean(text):
-        raise RequestError(f"event: {name} is not a text of 1 to {longest} characters without control characters")
+        raise RequestError(f"{what}: {name} is not a text of 1 to {longest} characters without control characters")
 
 
 def _is_clean(text: str) -> bool:
