@@ -25,8 +25,6 @@ from motet.retrieval.trends import Trends
 from motet.storage import read_json
 
 _TEXT_SHARPNESS = 20.0
-_ASKED_OF_ALL = ("vectors", "profile", "again")
-"""Sources that know items which came since the release."""
 
 
 class Retriever:
@@ -129,11 +127,7 @@ class Retriever:
         return self._union(self._answers(user, withheld), allowed_I, least)
 
     def _answers(self, user: UserState, withheld: tuple[str, ...]) -> list[Answer | None]:
-        counted = user.within(self.items.of_release)  # who counted events knows no item that came later
-        return [
-            None if name in withheld else source.ask(user if name in _ASKED_OF_ALL else counted)
-            for name, source in self.sources.items()
-        ]
+        return [None if name in withheld else source.ask(user) for name, source in self.sources.items()]
 
     def _union(self, answers: Sequence[Answer | None], allowed_I: np.ndarray, least: int) -> Collected:
         length = max(self.recipe.retrieval.candidates, least)

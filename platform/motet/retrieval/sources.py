@@ -153,14 +153,14 @@ class NeighbourSource:
 
     def __init__(self, table: pa.Table, items: int, decay: float | None = None) -> None:
         self.decay = decay
-        self.starts_I = np.searchsorted(table.column("item").to_numpy(), np.arange(items + 1))
+        self.items = items
+        self.starts_I = np.searchsorted(table.column("item").to_numpy(), np.arange(items + 2))
         self.other_N = table.column("other").to_numpy().astype(np.int64)
         self.weight_N = table.column("weight").to_numpy()
 
     def neighbours(self, place: int) -> Scored:
         """Return the neighbours of an item, best first; none of one that came since the release."""
-        if place >= len(self.starts_I) - 1:
-            return self.other_N[:0], self.weight_N[:0]
+        place = min(place, self.items)
         part = slice(self.starts_I[place], self.starts_I[place + 1])
         return self.other_N[part], self.weight_N[part]
 
@@ -168,7 +168,7 @@ class NeighbourSource:
         """Answer if there is a history."""
         if not user.has_history:
             return None
-        items_S = user.items_S
+        items_S = np.minimum(user.items_S, self.items)  # what came since the release has no neighbour
         if self.decay is None:
             say_S = np.ones(len(items_S), np.float32)
         else:
@@ -211,7 +211,8 @@ class UserSource:
         if not user.has_history:
             return None
         own_S = np.unique(user.items_S)
-        shared_U = np.asarray(self.by_item[:, own_S].sum(1)).ravel()
+        known_S = own_S[own_S < self.by_item.shape[1]]
+        shared_U = np.asarray(self.by_item[:, known_S].sum(1)).ravel()
         cosine_U = shared_U / (self.norm_U * np.sqrt(len(own_S)) + self.shrinkage)
         near, weights = top(np.flatnonzero(shared_U), cosine_U[shared_U > 0], self.keep)
         scores_I = self.says_UI[near].T @ weights
