@@ -1,6 +1,6 @@
 """The graph: Gateway -> Embedder -> Retriever -> Reranker, each a deployment that autoscales by itself.
 
-Beside it stands the EventLog, one replica that writes what users do.
+Beside it stands the EventLog, one replica that writes what users do and which items come and go.
 
 serve deploy serve/config.yaml          (import_path: serve.app:build)
 """
@@ -19,6 +19,7 @@ from serve.embedder import Embedder
 from serve.event_log import EventLog, place_of_log
 from serve.gate import Busy
 from serve.gateway import Gateway
+from serve.item_log import place_of_items
 from serve.reranker import Reranker
 from serve.retriever import Retriever
 
@@ -39,12 +40,13 @@ def build(args: dict[str, Any]) -> Application:
     settings, path = recipe.serve, str(folder)
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
-    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, log)
-    retriever = scaled(Retriever, settings.retriever, settings).bind(path)
-    reranker = scaled(Reranker, settings.reranker, settings).bind(path)
-    events = None if place.store == "none" else one_writer(EventLog, settings).bind(*log)
+    items = place_of_items(place, folder, recipe.name)
+    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, log, items)
+    retriever = scaled(Retriever, settings.retriever, settings).bind(path, items)
+    reranker = scaled(Reranker, settings.reranker, settings).bind(path, items)
+    events = None if place.store == "none" else one_writer(EventLog, settings).bind(*log, items)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
-    return gateway.bind(path, embedder, retriever, reranker, events)
+    return gateway.bind(path, embedder, retriever, reranker, events, items)
 
 
 def release_folder(args: dict[str, Any]) -> Path:

@@ -26,7 +26,17 @@ from serve.calls import Deadline, RetryBudget, Step, StepFailed
 from serve.event_log import UNAVAILABLE, Recorder
 from serve.event_schemas import EventsBody, EventsResponse
 from serve.gate import Gate
-from serve.item_schemas import AttributesResponse, ItemsQuery, ItemsResponse, Range
+from serve.item_log import LogPlace, keep_up, open_item_log
+from serve.item_schemas import (
+    AttributesResponse,
+    ItemRemoved,
+    ItemsAdded,
+    ItemsQuery,
+    ItemsResponse,
+    NewItemsBody,
+    Range,
+)
+from serve.item_writer import ItemWriter
 from serve.ladder import Ladder
 from serve.meters import Meters
 from serve.schemas import (
@@ -60,7 +70,8 @@ class Gateway:
         embedder: handle of the Embedder.
         retriever: handle of the Retriever.
         reranker: handle of the Reranker.
-        events: handle of the EventLog; None records no events.
+        events: handle of the EventLog; None records no events and takes no items.
+        items: where the item log lies; None reads none.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -70,6 +81,7 @@ class Gateway:
         retriever: DeploymentHandle,
         reranker: DeploymentHandle,
         events: DeploymentHandle | None = None,
+        items: LogPlace | None = None,
     ) -> None:
         self.recipe = read_recipe(Path(folder))
         self.manifest = read_manifest(Path(folder))
@@ -85,6 +97,11 @@ class Gateway:
         popular = Popular(Path(folder), self.shelf.items)
         self.ladder = Ladder(self.embedder, self.retriever, self.reranker, popular, self.meters)
         self.recorder = Recorder(events, self.recipe)
+        self.item_writer = ItemWriter(events, self.embedder, self.shelf, self.recipe)
+        if (store := open_item_log(items)) is not None:
+            await asyncio.to_thread(popular.follow_items, store)
+            self.shelf.catch_up = popular.catch_up
+            self._following = asyncio.create_task(keep_up(popular.catch_up))
         await self._warm_up()
 
     async def _warm_up(self) -> None:
@@ -141,10 +158,20 @@ class Gateway:
         """Return items by part of a title, by ids, or those that most people met."""
         return ItemsResponse(release=self.release, items=await asyncio.to_thread(self.shelf.find, asked))
 
+    @app.post("/v1/items", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=ItemsAdded)
+    async def add_items(self, items: NewItemsBody) -> Any:
+        """Add one item, or a list of at most 100, or replace those with the same ids; the next answer knows them."""
+        return await self.item_writer.add(items)
+
+    @app.delete("/v1/items/{item}", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=ItemRemoved)
+    async def remove_item(self, item: Annotated[Id, InPath(description="The item's id.")]) -> Any:
+        """Remove an item from all answers, whether the release has it or it came since."""
+        return await self.item_writer.remove(item)
+
     @app.get("/v1/attributes")
     async def attributes(self) -> AttributesResponse:
         """Say what filters may name: the values of each category, the range of each number."""
-        known = await asyncio.to_thread(lambda: self.shelf.attributes)
+        known = await asyncio.to_thread(self.shelf.attributes)
         ranges = {name: Range(low=low, high=high) for name, (low, high) in known.numbers.items()}
         return AttributesResponse(release=self.release, categories=known.categories, numbers=ranges)
 

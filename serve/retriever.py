@@ -8,6 +8,7 @@ from ray import serve
 from motet.recommend import Query, Whereabouts, explain_retrieval
 from motet.recommend import Retriever as Step
 from motet.retrieval.state import Candidates, UserState
+from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Retriever")
@@ -16,10 +17,13 @@ class Retriever:
 
     Args:
         folder: the release.
+        items: where its item log lies; None reads none.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, items: LogPlace | None = None) -> None:
         self.step = Step(Path(folder))
+        if (store := open_item_log(items)) is not None:
+            self.step.follow_items(store, threads=1)
 
     async def run(self, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates."""
@@ -38,5 +42,6 @@ class Retriever:
         return True
 
     def check_health(self) -> None:
-        """Search for the first item's neighbours."""
-        self.step.similar(self.step.items.ids[0], 1)
+        """Search for the first item's neighbours, and read the item log, so that a request never meets a long one."""
+        self.step.catch_up()
+        self.step.near(0, 1)

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from motet.data.cleaning import split_bad
 from motet.data.contracts import check_entities
-from motet.data.entities import encode_items
+from motet.data.entities import encode_items, join_text
 from motet.data.features import FeatureSpec
 from motet.data.reading import json_table
 from motet.itemlog.entry import ItemEntry
@@ -43,6 +43,12 @@ def encoded_rows(entries: Sequence[ItemEntry], recipe: Recipe, spec: FeatureSpec
     """
     good, _ = split_bad(checked_rows(entries, recipe))
     return encode_items(good, recipe.data.items, spec, good.column("id").combine_chunks())
+
+
+def texts(entries: Sequence[ItemEntry], recipe: Recipe) -> list[str]:
+    """Return what the language model reads of each good entry."""
+    good, _ = split_bad(checked_rows(entries, recipe))
+    return list(join_text(good, recipe.data.items.text).to_pylist())
 
 
 def problems(entries: Sequence[ItemEntry], recipe: Recipe) -> list[str | None]:

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from motet.data.histories import profile_vector, profile_weights
+from motet.encoders.cache import hex_keys
 from motet.encoders.text import TextEncoder
 from motet.errors import RequestError
 from motet.events.live import LiveUsers
 from motet.events.store import EventStore, Store
-from motet.itemlog.entry import ItemEntry
+from motet.itemlog.entry import ItemEntry, TextVector
 from motet.itemlog.following import follow_items, load_encoder
 from motet.itemlog.live import LiveItems
 from motet.model.io import load_model
@@ -20,6 +21,7 @@ from motet.people import People, Person
 from motet.recommend.query import Query, read_recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import Level, UserState
+from motet.storage import read_json
 from motet.training.validation import last_output
 from motet.training.windows import LIKING_UNKNOWN
 
@@ -77,6 +79,12 @@ class Embedder:
         if self._encoder is None:
             self._encoder = load_encoder(self.folder, self.recipe, self.threads)
         return self._encoder
+
+    def encode(self, texts: Sequence[str]) -> list[TextVector]:
+        """Return what the language model makes of texts of items, for the item log."""
+        key = read_json(self.folder / "encoder.json")["key"]
+        vectors_ND = self.encoder.encode(texts)
+        return [TextVector.of(key, *one) for one in zip(hex_keys(texts), vectors_ND, strict=True)]
 
     def require_encoder(self) -> None:
         """Load the language model now."""

@@ -48,7 +48,7 @@ class Popular:
         self._live_items = follow_names(store, self.folder, self.recipe, self.items)
 
     def catch_up(self) -> None:
-        """Read what the followed log has by now; `run` and `of_candidates` do so by themselves."""
+        """Read what the followed log has by now; answers do not, since they must come at once."""
         if self._live_items is not None:
             self._live_items.catch_up()
 
@@ -74,7 +74,6 @@ class Popular:
             query: what is asked.
             seen: places of what the user has met, if they are known; else of the request's history.
         """
-        self.catch_up()
         with self.items.standstill.looking():
             return self._run(query, seen)
 
@@ -97,7 +96,6 @@ class Popular:
 
     def of_candidates(self, candidates: Candidates, query: Query) -> list[Item]:
         """Return the k best candidates in fused order, with their sources as reasons and one score: P(next)."""
-        self.catch_up()
         with self.items.standstill.looking():
             return self._of_candidates(candidates.within(len(self.items)), query)
 

@@ -151,9 +151,10 @@ class Retriever:
         with self.items.standstill.looking():
             if not self.items.has(item):
                 raise RequestError("item: not in the catalogue of this release")
-            return self._similar(self.items.place_of[item], k)
+            return self.near(self.items.place_of[item], k)
 
-    def _similar(self, place: int, k: int) -> list[tuple[str, str, float]]:
+    def near(self, place: int, k: int) -> list[tuple[str, str, float]]:
+        """Return (id, title, cosine) of the k items nearest to that at a place."""
         allowed_I = self.items.standing()
         allowed_I[place] = False
         unit_ID = self.items.unit_ID

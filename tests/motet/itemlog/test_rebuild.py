@@ -73,7 +73,6 @@ def test_every_candidate_has_the_scores_and_stages_of_a_rebuild(both, query: Que
 
 
 def test_an_event_with_a_new_item_is_a_history_as_after_a_rebuild(both) -> None:
-    live, other = both
     states = [one.embedder.run([Query(history=("new0001", "new0004"))])[0] for one in both]
     for state in states:
         assert state.items_S.tolist() == [21, 24]
