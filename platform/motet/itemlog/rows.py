@@ -9,7 +9,7 @@ from motet.data.cleaning import split_bad
 from motet.data.contracts import check_entities
 from motet.data.entities import encode_items, join_text
 from motet.data.features import FeatureSpec
-from motet.data.reading import json_table
+from motet.data.reading import COUNT, json_table
 from motet.itemlog.entry import ItemEntry
 from motet.recipe import Recipe
 
@@ -28,9 +28,21 @@ def raw_rows(entries: Sequence[ItemEntry], recipe: Recipe) -> pa.Table:
     return table.append_column("_problem", pa.array(problems, pa.string()))
 
 
+def rows_to_prepare(entries: Sequence[ItemEntry], recipe: Recipe) -> pa.Table:
+    """Return checked rows of entries, and the `#count` row with which a reader says how many it read."""
+    raw = raw_rows(entries, recipe)
+    told = {"_file": SOURCE, "_row": len(entries), "_problem": COUNT}
+    count = pa.Table.from_pylist([{**dict.fromkeys(raw.column_names), **told}], schema=raw.schema)
+    return _checked(pa.concat_tables([raw, count]), recipe)
+
+
 def checked_rows(entries: Sequence[ItemEntry], recipe: Recipe) -> pa.Table:
     """Return entries that add items as `contracts.check_entities` leaves them, with the problems of bad ones."""
-    return check_entities(raw_rows(entries, recipe), recipe.data.items, recipe.data.clean, text_required=True)
+    return _checked(raw_rows(entries, recipe), recipe)
+
+
+def _checked(raw: pa.Table, recipe: Recipe) -> pa.Table:
+    return check_entities(raw, recipe.data.items, recipe.data.clean, text_required=True)
 
 
 def encoded_rows(entries: Sequence[ItemEntry], recipe: Recipe, spec: FeatureSpec) -> pa.Table:
