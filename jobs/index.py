@@ -24,6 +24,7 @@ from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.data.split import TEST
+from motet.encoders.cache import hex_keys
 from motet.estimates import ESTIMATES
 from motet.model.io import load_model
 from motet.recipe import Recipe
@@ -87,7 +88,9 @@ def _write_network(folder: Path, recipe: Recipe, prepared: Path, embedded: Path,
     table = read_parquet(prepared / "items")
     items = table.num_rows
     counts = read_parquet(trained / "counts.parquet").column("count")
-    write_parquet(folder / "items.parquet", table.drop_columns(["text"]).append_column("count", counts))
+    keys = pa.array(hex_keys(table.column("text").to_pylist()))
+    shown = table.drop_columns(["text"]).append_column("count", counts).append_column("text_key", keys)
+    write_parquet(folder / "items.parquet", shown)
     ranges = [
         {"start": start, "end": min(items, start + _ITEMS_PER_TASK)} for start in range(0, items, _ITEMS_PER_TASK)
     ]
@@ -119,8 +122,8 @@ def _measure(folder: Path, recipe: Recipe) -> tuple[float, str]:
     states = embedder.states([embedder.people.find(names[place]) for place in chosen])
     items = embedder.items
     queries = {
-        "index.faiss": (items.unit_ID, np.stack([state.vector_D for state in states])),
-        "content.faiss": (items.content_IW, np.stack([state.content_W for state in states])),
+        "index.faiss": (items.unit_ID.base, np.stack([state.vector_D for state in states])),
+        "content.faiss": (items.content_IW.base, np.stack([state.content_W for state in states])),
     }
     recalls = {}
     for name, (matrix, asked) in queries.items():

@@ -1,6 +1,6 @@
 """prepare: raw logs to clean rows, quarantine, ledger, features, split, histories and profiles (Ray Data).
 
-items -> check -> one row per id -> fit features -> encode
+items, item log -> check -> one row per id, that of the log if it has one -> fit features -> encode
 users -> check -> one row per id -> fit features
 interactions -> check -> shards of whole users -> merge duplicates -> split -> histories, profiles
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 
 from jobs.stages import Result, Run, code_version, run_stage, say
 from jobs.tables import ShardKey, by_shard, over_files, read_checked
@@ -31,11 +32,15 @@ from motet.data.sample import merge_samples, take_sample
 from motet.data.split import require_parts, time_boundaries
 from motet.data_settings import Entity, Table
 from motet.errors import DataError, RecipeError
+from motet.itemlog.fold import Fold, let_log_win
+from motet.itemlog.place import open_items
+from motet.itemlog.rows import rows_to_prepare
 from motet.recipe import Recipe
 from motet.storage import open_filesystem, write_json
 
 CODE = (
     "platform/motet/data",
+    "platform/motet/itemlog",
     "platform/motet/expressions.py",
     "platform/motet/task.py",
     "platform/motet/kinds",
@@ -49,14 +54,22 @@ def prepare(run: Run) -> Result:
     """Run the stage."""
     data = run.recipe.data
     tables = [data.interactions, data.items, *([data.users] if data.users else [])]
+    fold = read_fold(run)
     inputs = {
         "data": data.model_dump(mode="json"),
         "tasks": [task.model_dump(mode="json") for task in run.recipe.tasks],
         "seed": run.recipe.seed,
         "files": [_file_state(table) for table in tables],
+        "item_log": fold.key,
         "code": code_version(*CODE),
     }
-    return run_stage(run, "prepare", "prepared", inputs, partial(_work, run=run))
+    return run_stage(run, "prepare", "prepared", inputs, partial(_work, run=run, fold=fold))
+
+
+def read_fold(run: Run) -> Fold:
+    """Return what the item log of the workspace comes to."""
+    log = open_items(run.recipe.serve.events, run.workspace, run.recipe.name)
+    return Fold() if log is None else Fold.of(entry for _, entry in log.read())
 
 
 def _file_state(table: Table) -> list[Any]:
@@ -68,11 +81,12 @@ def _file_state(table: Table) -> list[Any]:
     return states
 
 
-def _work(folder: Path, run: Run) -> dict[str, Any]:
+def _work(folder: Path, run: Run, fold: Fold) -> dict[str, Any]:
     recipe, data = run.recipe, run.recipe.data
     ledgers: dict[str, Ledger] = {}
-    ledgers["items"] = _clean_entities(folder, "items", data.items, recipe, text_required=True)
-    say(f"prepare: items read {ledgers['items'].read:,}, kept {ledgers['items'].kept:,}")
+    ledgers["items"] = items = _clean_entities(folder, "items", data.items, recipe, text_required=True, fold=fold)
+    of_log = f", {items.added:,} of them new from the item log, {items.removed:,} removed by it" if fold.latest else ""
+    say(f"prepare: items read {items.read:,}, kept {items.kept:,}{of_log}")
     item_spec = _fit(folder / "clean-items", data.items, recipe)
     catalogue = natural_order(read_parquet(folder / "clean-items", ["id"]).column("id").to_pylist())
     _encode_catalogue(folder, recipe, item_spec, catalogue)
@@ -117,13 +131,24 @@ def _shards(recipe: Recipe) -> int:
 
 
 def _clean_entities(
-    folder: Path, name: str, entity: Entity, recipe: Recipe, *, text_required: bool, shards: int = 1
+    folder: Path,
+    name: str,
+    entity: Entity,
+    recipe: Recipe,
+    *,
+    text_required: bool,
+    shards: int = 1,
+    fold: Fold | None = None,
 ) -> Ledger:
     """Write `clean-<name>/` and the quarantine of a table; return its ledger."""
     data = recipe.data
     check = partial(contracts.check_entities, spec=entity, clean=data.clean, text_required=text_required)
     dataset = read_checked(entity, entity.columns, data.batch_rows, check)
-    ledger = _total(by_shard(dataset, ShardKey("id", shards), partial(_finish_entities, folder=folder, name=name)))
+    fold = fold or Fold()
+    if fold.adds:
+        dataset = dataset.union(ray.data.from_arrow(rows_to_prepare(fold.adds, recipe)))
+    finish = partial(_finish_entities, folder=folder, name=name, gone=fold.gone)
+    ledger = _total(by_shard(dataset, ShardKey("id", shards), finish))
     ledger.check(name)
     if ledger.read == 0:
         raise DataError(f"{entity.path} has no rows; the table of {name} needs at least one")
@@ -133,12 +158,13 @@ def _clean_entities(
     return ledger
 
 
-def _finish_entities(shard: int, table: pa.Table, folder: Path, name: str) -> pa.Table:
+def _finish_entities(shard: int, table: pa.Table, folder: Path, name: str, gone: list[str]) -> pa.Table:
     rows, read = take_counts(table)
     good, bad = split_bad(rows)
-    kept = merge_entities(good)
+    standing, removed, added = let_log_win(good, gone)
+    kept = merge_entities(standing)
     write_parquet(folder / f"clean-{name}" / f"shard-{shard:05d}.parquet", kept)
-    return close_shard(shard, name, folder, read, kept, bad, good)
+    return close_shard(shard, name, folder, read, kept, bad, good, removed=removed, added=added)
 
 
 def _total(rows: list[dict[str, Any]]) -> Ledger:

@@ -32,13 +32,15 @@ from motet.recipe import Recipe
 
 
 def close_shard(
-    shard: int, name: str, folder: Path, read: int, kept: pa.Table, bad: pa.Table, good: pa.Table, **more: Any
-) -> pa.Table:
+    shard: int, name: str, folder: Path, read: int, kept: pa.Table, bad: pa.Table, good: pa.Table,
+    removed: int = 0, added: int = 0, **more: Any,
+) -> pa.Table:  # fmt: skip
     """Write a shard's quarantine and return its ledger as one row."""
     if bad.num_rows:
         write_parquet(folder / "quarantine" / f"{name}-{shard:05d}.parquet", quarantine_rows(bad))
     reasons = Counter(bad.column("_problem").to_pylist())
-    ledger = Ledger(read, kept.num_rows, bad.num_rows, good.num_rows - kept.num_rows, reasons)
+    merged = good.num_rows - kept.num_rows - removed
+    ledger = Ledger(read, kept.num_rows, bad.num_rows, merged, reasons, removed, added)
     return pa.table({"ledger": [json.dumps({**ledger.to_dict(), **more})]})
 
 

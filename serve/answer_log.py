@@ -14,6 +14,7 @@ from motet.recommend import Query
 from motet.record_settings import RecordSettings
 from motet.records.record import Record, candidate_arrays, fallback_arrays
 from motet.records.writer import RecordWriter
+from motet.retrieval.catalogue import ItemTable
 from serve.front import Front
 from serve.ladder import Answer
 from serve.meters import Meters
@@ -58,11 +59,15 @@ class AnswerLog:
 
     def __init__(self, settings: dict[str, Any], meters: Meters) -> None:
         self.settings = RecordSettings.model_validate(settings)
-        self._ids: dict[str, pa.Array] = {}
+        self._items: dict[str, ItemTable] = {}
         self.writer: RecordWriter | None = None
         if self.settings.store == "parquet":
             folder = Path(self.settings.path or "")
-            self.writer = RecordWriter(folder, self.settings, self._ids.__getitem__, meters.records_dropped)
+            self.writer = RecordWriter(folder, self.settings, self._ids, meters.records_dropped)
+
+    def _ids(self, release: str) -> pa.Array:
+        """Return the ids of a release's items by place, new ones too."""
+        return pa.array(self._items[release].ids, pa.string())
 
     def wants(self, request_id: str) -> bool:
         """Return whether the answer to a request is recorded."""
@@ -72,8 +77,7 @@ class AnswerLog:
         """Have the answer to a query recorded, if the query says so; drop it if too many wait."""
         if self.writer is None or not query.recorded:
             return
-        if front.release not in self._ids:
-            self._ids[front.release] = pa.array(front.shelf.items.ids, pa.string())
+        self._items[front.release] = front.shelf.items
         self.writer.put(_record(answer, query, front))
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The graph: Gateway -> Embedder -> Retriever -> Reranker, each a deployment that autoscales by itself.
 
-Beside it stand the EventLog, one replica that writes what users do, and the Conductor, one that leads the graph from
-release to release.
+Beside it stand the EventLog, one replica that writes what users do and which items come and go, and the Conductor, one
+that leads the graph from release to release.
 
 serve deploy serve/config.yaml          (import_path: serve.app:build)
 """
@@ -22,6 +22,7 @@ from serve.embedder import Embedder
 from serve.event_log import EventLog, place_of_log
 from serve.gate import Busy
 from serve.gateway import Gateway
+from serve.item_log import place_of_items
 from serve.reranker import Reranker
 from serve.retriever import Retriever
 
@@ -43,16 +44,16 @@ def build(args: dict[str, Any]) -> Application:
     settings, path, watched = recipe.serve, str(folder), "release" not in args
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
-    records = place_of_records(args, recipe, folder).model_dump()
-    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, watched, log)
-    retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched)
-    reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched)
-    events = None if place.store == "none" else single(EventLog, settings).bind(*log)
+    records, items = place_of_records(args, recipe, folder).model_dump(), place_of_items(place, folder, recipe.name)
+    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, watched, log, items)
+    retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched, items)
+    reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched, items)
+    events = None if place.store == "none" else single(EventLog, settings).bind(*log, items)
     conductor = None
     if folder.parent.name == "releases":
         conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
-    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records)
+    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records, items)
 
 
 def release_folder(args: dict[str, Any]) -> Path:

@@ -9,11 +9,13 @@ from typing import Any
 from ray import serve
 
 from motet.encoders.text import TextEncoder
+from motet.itemlog.entry import TextVector
 from motet.recommend import Embedder as Step
 from motet.recommend import Query
 from motet.retrieval.state import UserState
 from serve.event_log import open_log
 from serve.held import Held
+from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Embedder")
@@ -24,15 +26,24 @@ class Embedder:
         folder: the release to begin with.
         watched: the current release may change.
         log: where its events go and the recipe's name, as `open_log` takes them; None reads no events.
+        items: where its item log lies; None reads none.
     """
 
-    def __init__(self, folder: str, watched: bool = False, log: tuple[dict[str, Any], str] | None = None) -> None:
-        self.log, self.encoders = log, dict[str, TextEncoder]()
+    def __init__(
+        self,
+        folder: str,
+        watched: bool = False,
+        log: tuple[dict[str, Any], str] | None = None,
+        items: LogPlace | None = None,
+    ) -> None:
+        self.log, self.items, self.encoders = log, items, dict[str, TextEncoder]()
         self.held = Held(self._make, Path(folder), watched)
 
     def _make(self, folder: Path) -> Step:
         step = Step(folder, threads=1, encoders=self.encoders)
         step.require_encoder()
+        if (item_store := open_item_log(self.items)) is not None:
+            step.follow_items(item_store)
         store = open_log(*self.log) if self.log is not None else None
         if store is not None:
             step.follow(store)
@@ -49,6 +60,10 @@ class Embedder:
         """Hold these releases and no others; return them."""
         await asyncio.to_thread(self.held.hold, releases)
         return self.held.names
+
+    async def encode(self, release: str, texts: list[str]) -> list[TextVector]:
+        """Return what a release's language model makes of texts of items."""
+        return await asyncio.to_thread(lambda: self.held.of(release).encode(texts))
 
     def ping(self) -> bool:
         """Answer."""

@@ -31,9 +31,11 @@ from motet.event_settings import EventSettings
 from motet.events.commit import GroupCommit
 from motet.events.event import Event
 from motet.events.store import EventStore, open_store
+from motet.itemlog.entry import ItemEntry
 from motet.recipe import Recipe
 from serve.event_schemas import EventRequest, EventsResponse
 from serve.gate import Busy
+from serve.item_log import LogPlace, open_item_log
 from serve.schemas import Problems
 from serve.web import refuse
 
@@ -87,20 +89,28 @@ class EventLog:
     Args:
         settings: from `place_of_log`, as plain types.
         name: the recipe's.
+        items: from `item_log.place_of_items`.
     """
 
-    def __init__(self, settings: dict[str, Any], name: str) -> None:
-        store = open_log(settings, name)
+    def __init__(self, settings: dict[str, Any], name: str, items: LogPlace) -> None:
+        store, item_store = open_log(settings, name), open_item_log(items)
         assert store is not None
+        assert item_store is not None
         self.commit = GroupCommit(store, settings["fsync_ms"])
+        self.items = GroupCommit(item_store, settings["fsync_ms"])
         try:
             store.open()
+            item_store.open()
         except EventLogError as error:
-            _log.warning("no events can be written yet: %s", error)  # the next append tries again
+            _log.warning("nothing can be written yet: %s", error)  # the next append tries again
 
     async def append(self, events: list[Event]) -> list[bool]:
         """Return, once they are durable, for each event whether it is new."""
         return await self.commit.append(events)
+
+    async def append_items(self, entries: list[ItemEntry]) -> list[bool]:
+        """Return, once they are durable, for each entry of the item log whether it is new."""
+        return await self.items.append(entries)
 
     def ping(self) -> bool:
         """Answer."""
@@ -155,7 +165,7 @@ class Recorder:
             raise Busy
         self.waiting += 1
         try:
-            recorded = sum(await _append(self.log, events))
+            recorded = sum(await append_to(self.log.append, events))
         except EventLogError as error:
             _log.warning("events were not acknowledged: %s", error)
             said = "the events are not acknowledged; send them again with the same event_id, so that they count once"
@@ -166,8 +176,12 @@ class Recorder:
         return EventsResponse(event_ids=names, recorded=recorded, repeated=len(events) - recorded)
 
 
-async def _append(log: DeploymentHandle, events: list[Event]) -> list[bool]:
-    """Have events written, again if the writer dies meanwhile.
+async def append_to(log: Any, entries: Sequence[Any]) -> list[bool]:
+    """Have entries written, again if the writer dies meanwhile.
+
+    Args:
+        log: the method of the EventLog's handle.
+        entries: what it takes.
 
     Raises:
         EventLogError: if they could not be, or nobody answered in time.
@@ -177,7 +191,7 @@ async def _append(log: DeploymentHandle, events: list[Event]) -> list[bool]:
     while True:
         try:
             async with asyncio.timeout_at(end):
-                new: list[bool] = await log.append.remote(events)
+                new: list[bool] = await log.remote(entries)
                 return new
         except TimeoutError as error:
             raise EventLogError(f"no answer of the EventLog within {PATIENCE_S:g} s") from error

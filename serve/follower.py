@@ -90,6 +90,12 @@ class Follower:
         self._candidate = self.fronts.of(state.candidate) if state.candidate is not None else None
         self.state = state
 
+    def catch_up(self) -> None:
+        """Read the item log for every release that answers."""
+        for front in (self._front, self._candidate):
+            if front is not None:
+                front.shelf.catch_up()
+
     def count(self, front: Front, seconds: float, full: bool) -> None:
         """Count an answer, while a candidate is tried out."""
         if self.state.candidate is not None:

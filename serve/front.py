@@ -9,6 +9,7 @@ from motet.recommend.popular import Popular
 from motet.release.bundle import read_report
 from motet.release.golden import golden_users
 from motet.storage import read_manifest
+from serve.item_log import LogPlace, open_item_log
 from serve.shelf import Shelf
 
 Weights = Mapping[str, Mapping[str, float]]
@@ -20,13 +21,17 @@ class Front:
 
     Args:
         folder: the release.
+        items: where the item log lies; None reads none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, items: LogPlace | None = None) -> None:
         self.release, self.recipe = folder.name, read_recipe(folder)
         self.manifest, self.report = read_manifest(folder), read_report(folder)
         self.examples, self.shelf = golden_users(folder), Shelf(folder)
         self.popular = Popular(folder, self.shelf.items)
+        if (store := open_item_log(items)) is not None:
+            self.popular.follow_items(store)
+            self.shelf.catch_up = self.popular.catch_up
 
     def surface(self, query: Query) -> str:
         """Return the name of a query's surface."""

@@ -28,7 +28,17 @@ from serve.follower import Follower
 from serve.front import Front
 from serve.gate import Gate
 from serve.held import Held
-from serve.item_schemas import AttributesResponse, ItemsQuery, ItemsResponse, Range
+from serve.item_log import LogPlace, keep_up
+from serve.item_schemas import (
+    AttributesResponse,
+    ItemRemoved,
+    ItemsAdded,
+    ItemsQuery,
+    ItemsResponse,
+    NewItemsBody,
+    Range,
+)
+from serve.item_writer import ItemWriter
 from serve.ladder import Ladder
 from serve.meters import Meters
 from serve.schemas import (
@@ -64,9 +74,10 @@ class Gateway:
         embedder: handle of the Embedder.
         retriever: handle of the Retriever.
         reranker: handle of the Reranker.
-        events: handle of the EventLog; None records no events.
+        events: handle of the EventLog; None records no events and takes no items.
         conductor: handle of the Conductor; None stays with one release.
         records: where answers are logged, as `place_of_records` says; None logs none.
+        items: where the item log lies; None reads none.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -79,8 +90,9 @@ class Gateway:
         events: DeploymentHandle | None = None,
         conductor: DeploymentHandle | None = None,
         records: dict[str, Any] | None = None,
+        items: LogPlace | None = None,
     ) -> None:
-        fronts = Held(Front, Path(folder), watched)
+        fronts = Held(lambda release: Front(release, items), Path(folder), watched)
         recipe = fronts.oldest.recipe
         self.meters, settings = Meters(), recipe.serve
         self.gate, self.seconds = Gate(settings.gateway.max_queued, self.meters), settings.deadline_ms / 1000
@@ -92,6 +104,8 @@ class Gateway:
         self.recorder = Recorder(events, recipe)
         self.follower, self.admin = Follower(conductor, fronts), Admin(Path(folder).parent.parent, conductor)
         self.answer_log = AnswerLog(records or {"store": "none"}, self.meters)
+        self.item_writer = ItemWriter(events, self.embedder, self.follower, settings.gateway.max_queued)
+        self._following = asyncio.create_task(keep_up(self.follower.catch_up))
         await self._warm_up()
 
     def __del__(self) -> None:
@@ -155,11 +169,21 @@ class Gateway:
         front = self.follower.front
         return ItemsResponse(release=front.release, items=await asyncio.to_thread(front.shelf.find, asked))
 
+    @app.post("/v1/items", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=ItemsAdded)
+    async def add_items(self, items: NewItemsBody) -> Any:
+        """Add one item, or a list of at most 100, or replace those with the same ids; the next answer knows them."""
+        return await self.item_writer.add(items)
+
+    @app.delete("/v1/items/{item}", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=ItemRemoved)
+    async def remove_item(self, item: Annotated[Id, InPath(description="The item's id.")]) -> Any:
+        """Remove an item from all answers, whether the release has it or it came since."""
+        return await self.item_writer.remove(item)
+
     @app.get("/v1/attributes")
     async def attributes(self) -> AttributesResponse:
         """Say what filters may name: the values of each category, the range of each number."""
         front = self.follower.front
-        known = await asyncio.to_thread(lambda: front.shelf.attributes)
+        known = await asyncio.to_thread(front.shelf.attributes)
         ranges = {name: Range(low=low, high=high) for name, (low, high) in known.numbers.items()}
         return AttributesResponse(release=front.release, categories=known.categories, numbers=ranges)
 

@@ -2,15 +2,63 @@
 
 import unicodedata
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from serve.schemas import Id
+from serve.schemas import Id, Name, Number, Request, _clean_text
 
 MOST_FOUND = 100
+MOST_NEW, MOST_NEW_BYTES = 100, 1_048_576
 
 SearchText = Annotated[str, Field(max_length=200), AfterValidator(partial(unicodedata.normalize, "NFC"))]
+
+
+def _plain_text(text: str) -> str:
+    text = _clean_text(text)
+    if any(unicodedata.category(character) == "Cc" and character not in "\t\n" for character in text):
+        raise ValueError("a text has no control characters but tabs and line feeds")
+    return text
+
+
+Content = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(_plain_text)]
+Values = Annotated[list[Content], Field(max_length=200)]
+
+
+class NewItem(Request):
+    """An item to add, or to put in the place of the one with its id."""
+
+    id: Id = Field(description="The item's id; events and requests name it so from now on.")
+    text: Content | None = Field(None, description="The recipe's first text column of items, such as the title.")
+    attributes: dict[Name, Content | Number | Values] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="The other columns of the recipe's items: texts, categories (one or several values), numbers.",
+    )
+
+
+def _one_or_many(body: Any) -> str:
+    return "items" if isinstance(body, list) else "item"
+
+
+NewItemsBody = Annotated[
+    Annotated[NewItem, Tag("item")] | Annotated[list[NewItem], Field(min_length=1, max_length=MOST_NEW), Tag("items")],
+    Discriminator(_one_or_many),
+]
+
+
+class ItemsAdded(BaseModel):
+    """The items are durable, and known to the next answer."""
+
+    ids: list[str] = Field(description="The ids, in the order of the request.")
+    added: int = Field(description="How many were not in the catalogue before.")
+    replaced: int = Field(description="How many were, and have a new content.")
+
+
+class ItemRemoved(BaseModel):
+    """The item is in no answer from now on."""
+
+    id: str
 
 
 class ItemsQuery(BaseModel):

@@ -13,6 +13,7 @@ from motet.recommend import Reranker as Step
 from motet.recommend.trace import Ranked
 from motet.retrieval.state import Candidates, UserState
 from serve.held import Held, SameRelease
+from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Reranker")
@@ -22,10 +23,12 @@ class Reranker:
     Args:
         folder: the release to begin with.
         watched: the current release may change.
+        items: where its item log lies; None reads none.
     """
 
-    def __init__(self, folder: str, watched: bool = False) -> None:
-        self.held, self.same = Held(_make, Path(folder), watched), SameRelease("reranker")
+    def __init__(self, folder: str, watched: bool = False, items: LogPlace | None = None) -> None:
+        self.held = Held(lambda release: _make(release, items), Path(folder), watched)
+        self.same = SameRelease("reranker")
 
     async def run(
         self, release: str, user: UserState, candidates: Candidates, query: Query, trace: bool = False
@@ -52,13 +55,17 @@ class Reranker:
         return True
 
     def check_health(self) -> None:
-        """Score the first item for someone without a history."""
+        """Score the first item for someone without a history, and read the item log."""
         step = self.held.oldest
+        step.catch_up()
         nobody = np.zeros(step.items.vectors_ID.shape[1], np.float32)
         none = np.zeros(0, np.int64)
         state = UserState(nobody, np.zeros(0, np.float32), none, none, "popular", raw_D=nobody)
         step.raw_scores(state, np.zeros(1, np.int64))
 
 
-def _make(folder: Path) -> Step:
-    return Step(folder, threads=1)
+def _make(folder: Path, items: LogPlace | None) -> Step:
+    step = Step(folder, threads=1)
+    if (store := open_item_log(items)) is not None:
+        step.follow_items(store)
+    return step

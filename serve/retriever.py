@@ -12,6 +12,7 @@ from motet.recommend import Retriever as Step
 from motet.recommend.recall import Recall, RecallWatch
 from motet.retrieval.state import Candidates, UserState
 from serve.held import Held, SameRelease
+from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Retriever")
@@ -21,10 +22,12 @@ class Retriever:
     Args:
         folder: the release to begin with.
         watched: the current release may change.
+        items: where its item log lies; None reads none.
     """
 
-    def __init__(self, folder: str, watched: bool = False) -> None:
-        self.held, self.same = Held(_Watched, Path(folder), watched), SameRelease("retriever")
+    def __init__(self, folder: str, watched: bool = False, items: LogPlace | None = None) -> None:
+        self.held = Held(lambda release: _Watched(release, items), Path(folder), watched)
+        self.same = SameRelease("retriever")
 
     async def run(self, release: str, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates."""
@@ -61,14 +64,17 @@ class Retriever:
         return True
 
     def check_health(self) -> None:
-        """Search for the first item's neighbours."""
+        """Search for the first item's neighbours, and read the item log, so that a request never meets a long one."""
         step = self.held.oldest.step
-        step.similar(step.items.ids[0], 1)
+        step.catch_up()
+        step.near(0, 1)
 
 
 class _Watched:
     """A Retriever of a release, and its recall."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, items: LogPlace | None) -> None:
         self.step = Step(folder)
+        if (store := open_item_log(items)) is not None:
+            self.step.follow_items(store, threads=1)
         self.watch = RecallWatch(self.step.recipe.serve.recall_share)

@@ -1,6 +1,7 @@
 """Shelf: the Gateway's own view of the items, by name and attribute; it holds no vectors."""
 
-from functools import cached_property
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from motet.retrieval.catalogue import ItemTable
@@ -19,11 +20,25 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.items = ItemTable.load_names(folder)
+        self.catch_up: Callable[[], None] = lambda: None
+        """Reads the item log, if there is one."""
+        self._attributes: tuple[int, Attributes] | None = None
+
+    async def known(self, names: set[str]) -> set[str]:
+        """Return those of some ids that the catalogue has now."""
+        await asyncio.to_thread(self.catch_up)
+        with self.items.standstill.looking():
+            return {name for name in names if self.items.has(name)}
 
     def find(self, asked: ItemsQuery) -> list[FoundItem]:
         """Return the items of these ids, in their order, or those whose titles match."""
+        self.catch_up()
+        with self.items.standstill.looking():
+            return self._find(asked)
+
+    def _find(self, asked: ItemsQuery) -> list[FoundItem]:
         if asked.id:
-            wanted = list(dict.fromkeys(asked.id))
+            wanted = [name for name in dict.fromkeys(asked.id) if self.items.has(name)]
             places = self.items.places(wanted)[: asked.limit]
         else:
             places = search_titles(self.items, asked.search.strip(), asked.limit)
@@ -33,7 +48,10 @@ class Shelf:
         known = attributes_of(self.items, place)
         return FoundItem(id=self.items.ids[place], title=self.items.titles[place], attributes=known)
 
-    @cached_property
     def attributes(self) -> Attributes:
-        """What filters may name."""
-        return attributes(self.items, _MOST_VALUES)
+        """Return what filters may name."""
+        self.catch_up()
+        with self.items.standstill.looking():
+            if self._attributes is None or self._attributes[0] != self.items.version:
+                self._attributes = self.items.version, attributes(self.items, _MOST_VALUES)
+            return self._attributes[1]

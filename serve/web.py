@@ -13,7 +13,7 @@ from motet.errors import RequestError
 from serve.calls import StepFailed
 from serve.event_schemas import MOST_EVENT_BYTES, EventRequest
 from serve.gate import Busy
-from serve.item_schemas import ItemsQuery
+from serve.item_schemas import MOST_NEW_BYTES, ItemsQuery, NewItem
 from serve.page_files import add_page
 from serve.schemas import Problems, RecommendRequest, RuleModel
 
@@ -23,9 +23,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 _KNOWN = {
     "body", "query", "path", "header", "item", "k", "event", "events", *RecommendRequest.model_fields,
-    *EventRequest.model_fields, *ItemsQuery.model_fields, *RuleModel.model_fields, "trace",
+    *EventRequest.model_fields, *ItemsQuery.model_fields, *NewItem.model_fields, *RuleModel.model_fields, "trace",
+    "items",
 }  # fmt: skip
-MOST_BYTES = {"/v1/events": MOST_EVENT_BYTES}
+MOST_BYTES = {"/v1/events": MOST_EVENT_BYTES, "/v1/items": MOST_NEW_BYTES}
 """Largest body by path, where it is another than elsewhere."""
 REFUSED: dict[int | str, dict[str, Any]] = {422: {"model": Problems, "description": "The request is refused."}}
 BUSY: dict[int | str, dict[str, Any]] = {

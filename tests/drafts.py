@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import write_parquet
 from motet.data.split import TEST, VALIDATION
+from motet.encoders.cache import hex_keys
 from motet.encoders.text import encoder_key
 from motet.evaluation import report
 from motet.evaluation.fitting import gather_examples
@@ -52,7 +53,8 @@ def write_draft(tiny: Tiny, folder: Path) -> Path:
 
 def _write_items(tiny: Tiny, folder: Path, model: torch.nn.Module) -> np.ndarray:
     table = tiny.items.drop_columns(["text"]).append_column("count", pa.array(tiny.counts_I))
-    write_parquet(folder / "items.parquet", table)
+    keys = pa.array(hex_keys(tiny.items.column("text").to_pylist()))
+    write_parquet(folder / "items.parquet", table.append_column("text_key", keys))
     catalogue = Catalogue(tiny.inputs, torch.from_numpy(tiny.counts_I))
     with torch.inference_mode():
         vectors_ID = catalogue.vectors(model, torch.arange(ITEMS)).numpy()

@@ -2,9 +2,9 @@
 
 motet recipe show|validate|schema      motet release list|verify|compare|publish|rollback|canary|promote
 motet recommend                        motet doctor
-motet events export                    motet records export
-motet skew                             motet whatif
-motet keys add|list|revoke
+motet events export                    motet items export
+motet records export                   motet skew
+motet whatif                           motet keys add|list|revoke
 """
 
 import json
@@ -36,6 +36,8 @@ main.add_typer(key_commands, name="keys")
 main.add_typer(record_commands, name="records")
 main.command()(whatif)
 main.command()(skew)
+item_commands = typer.Typer(help="Take items out of the log of what was added and removed.")
+main.add_typer(item_commands, name="items")
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]
@@ -287,6 +289,31 @@ def revoke_key(name: Annotated[str, typer.Argument(help="The key.")], workspace:
 
     with one_line_errors():
         Keys(workspace).revoke(name)
+
+
+@item_commands.callback()
+def _items() -> None:
+    """Take items out of the log of what was added and removed."""
+
+
+@item_commands.command("export")
+def export_log(
+    workspace: Annotated[Path, typer.Argument(help="The folder that the pipeline wrote; its current release counts.")],
+    target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
+) -> None:
+    """Write the latest of each item of a workspace's log to a parquet file that can stand among a recipe's items."""
+    from motet.itemlog.export import export_items
+    from motet.itemlog.place import open_items
+    from motet.recommend import read_recipe
+    from motet.release.publish import Releases
+
+    with one_line_errors():
+        recipe = read_recipe(Releases(workspace).current())
+        store = open_items(recipe.serve.events, workspace, recipe.name)
+        if store is None:
+            raise DataError(f"{workspace}: its release takes no items (serve.events.store is none)")
+        items, removed = export_items(store, target, recipe)
+        typer.echo(f"{items:,} items in {target}; {removed:,} removed ones are left out")
 
 
 @main.command()

@@ -154,6 +154,15 @@ class Estimates:
         tensors = load_file(path)
         return cls(tuple(scales), tensors["prior"], tensors["count"], tensors.get("near"))
 
+    def with_unmet(self) -> "Estimates":
+        """Return these estimates with one place more: that of an item without labels."""
+
+        def padded(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+            return np.pad(values, [(0, int(axis in axes)) for axis in range(values.ndim)])
+
+        near_TII = None if self.near_TII is None else padded(self.near_TII, (1, 2))
+        return Estimates(self.scales, padded(self.prior_TI, (1,)), padded(self.count_TI, (1,)), near_TII)
+
     def along(self, items_S: np.ndarray, labels_ST: np.ndarray, starts_S: np.ndarray | None = None) -> np.ndarray:
         """Return the estimates of each event from the events before it, float32 [S, F].
 

@@ -1,6 +1,7 @@
 """Items and users as the rest of the house sees them: one text, slots and numbers, and what is shown.
 
 items: item (id), place (int32 in the catalogue), title, text, slots, numbers, attr:<category> (list), num:<number>
+       in a release `text_key` stands for the text
 users: user (id), text, slots, numbers, profile (list of float32), events (int32)
 """
 

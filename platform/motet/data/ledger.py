@@ -1,4 +1,4 @@
-"""The row ledger: read = kept + quarantined + merged, or the stage fails."""
+"""The row ledger: read = kept + quarantined + merged + removed, or the stage fails."""
 
 import json
 from collections import Counter
@@ -23,6 +23,10 @@ class Ledger:
     quarantined: int = 0
     merged: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    removed: int = 0
+    """Rows of items that the item log removed."""
+    added: int = 0
+    """Of those kept, the items that the item log alone has."""
 
     def add(self, other: "Ledger") -> None:
         """Add the counts of a part."""
@@ -30,15 +34,19 @@ class Ledger:
         self.kept += other.kept
         self.quarantined += other.quarantined
         self.merged += other.merged
+        self.removed += other.removed
+        self.added += other.added
         self.reasons.update(other.reasons)
 
     def check(self, table: str) -> None:
         """Raise DataError unless the ledger balances."""
-        if self.read != self.kept + self.quarantined + self.merged:
+        found = self.kept + self.quarantined + self.merged + self.removed
+        of_removed = f"removed {self.removed} + " if self.removed else ""
+        if self.read != found:
             raise DataError(
                 f"the row ledger of {table} is out of balance: read {self.read} rows but kept {self.kept} + "
-                f"quarantined {self.quarantined} + merged {self.merged} = "
-                f"{self.kept + self.quarantined + self.merged}; rows were lost or doubled, run again"
+                f"{of_removed}quarantined {self.quarantined} + merged {self.merged} = {found}; "
+                "rows were lost or doubled, run again"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -260,7 +260,7 @@ def _read_jsonl(split: Split, columns: tuple[str, ...], batch_rows: int) -> Iter
                 {columns[0]: line.strip()[:2000].decode("utf-8", errors="replace")} if row is None else row
                 for line, (row, _) in zip(batch, parsed, strict=True)
             ]
-            yield _json_table(rows, columns, problems), problems, range(first, first + len(batch))
+            yield json_table(rows, columns, problems), problems, range(first, first + len(batch))
             first += len(batch)
 
 
@@ -274,7 +274,14 @@ def _json_object(line: bytes | str) -> tuple[dict[str, Any] | None, str | None]:
     return (row, None) if isinstance(row, dict) else (None, "line is not a JSON object")
 
 
-def _json_table(rows: list[dict[str, Any]], columns: tuple[str, ...], problems: list[str | None]) -> pa.Table:
+def json_table(rows: list[dict[str, Any]], columns: tuple[str, ...], problems: list[str | None]) -> pa.Table:
+    """Return columns as text, or lists of text, of JSON objects.
+
+    Args:
+        rows: the objects.
+        columns: the columns wanted; one that a row lacks is null.
+        problems: per row; filled for rows with a value that is none.
+    """
     arrays = []
     for name in columns:
         has_list = any(isinstance(row.get(name), list) for row in rows)

@@ -24,6 +24,11 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
     return np.array(digests, dtype=f"S{KEY_BYTES}")
 
 
+def hex_keys(texts: Sequence[str]) -> list[str]:
+    """Return the key of each text in hex."""
+    return [key.ljust(KEY_BYTES, b"\0").hex() for key in text_keys(texts).tolist()]
+
+
 class VectorCache:
     """Memory-mapped vectors of one encoder, found by key.
 

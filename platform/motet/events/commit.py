@@ -7,14 +7,15 @@ hardly longer than one. `wait_ms` lets a group gather for longer before it is wr
 import asyncio
 from collections.abc import Sequence
 from itertools import chain
+from typing import Generic, TypeVar
 
-from motet.events.event import Event
-from motet.events.store import EventStore
+from motet.events.store import Store
 
-_Waiting = tuple[Sequence[Event], "asyncio.Future[list[bool]]"]
+T = TypeVar("T")
+_Waiting = tuple[Sequence[T], "asyncio.Future[list[bool]]"]
 
 
-class GroupCommit:
+class GroupCommit(Generic[T]):
     """Appends to a store for many tasks of one event loop.
 
     Args:
@@ -22,21 +23,21 @@ class GroupCommit:
         wait_ms: how long the first request of a group waits for others.
     """
 
-    def __init__(self, store: EventStore, wait_ms: float = 0.0) -> None:
+    def __init__(self, store: Store[T], wait_ms: float = 0.0) -> None:
         self.store, self.wait_s = store, wait_ms / 1000
         self.groups = 0
         """Appends so far."""
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_Waiting[T]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def append(self, events: Sequence[Event]) -> list[bool]:
-        """Return, once they are durable, for each event whether it is new.
+    async def append(self, entries: Sequence[T]) -> list[bool]:
+        """Return, once they are durable, for each entry whether it is new.
 
         Raises:
             EventLogError: if they were not written; their group fails as one.
         """
         done: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((events, done))
+        self._waiting.append((entries, done))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
         return await done
@@ -48,16 +49,16 @@ class GroupCommit:
             group, self._waiting = self._waiting, []
             await self._commit(group)
 
-    async def _commit(self, group: list[_Waiting]) -> None:
+    async def _commit(self, group: list[_Waiting[T]]) -> None:
         self.groups += 1
         try:
-            new = iter(await asyncio.to_thread(self.store.append, list(chain(*(events for events, _ in group)))))
+            new = iter(await asyncio.to_thread(self.store.append, list(chain(*(entries for entries, _ in group)))))
         except Exception as error:
             for _, done in group:
                 if not done.done():
                     done.set_exception(error)
             return
-        for events, done in group:
-            flags = [next(new) for _ in events]
+        for entries, done in group:
+            flags = [next(new) for _ in entries]
             if not done.done():  # who asked may have gone
                 done.set_result(flags)

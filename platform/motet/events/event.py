@@ -4,11 +4,11 @@ import json
 import math
 import re
 import unicodedata
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import RequestError
+from motet.events.codec import Codec
 
 LONGEST_ID = 128
 LONGEST_KIND = 64
@@ -37,10 +37,10 @@ class Event:
 
     def __post_init__(self) -> None:
         for name in ("event_id", "user", "item"):
-            _check_text(name, getattr(self, name), LONGEST_ID)
+            check_text("event", name, getattr(self, name), LONGEST_ID)
         for name, longest in (("kind", LONGEST_KIND), ("request_id", LONGEST_ID)):
             if getattr(self, name) is not None:
-                _check_text(name, getattr(self, name), longest)
+                check_text("event", name, getattr(self, name), longest)
         if type(self.timestamp_ms) is not int or not 0 <= self.timestamp_ms <= LAST_MS:
             raise RequestError("event: timestamp_ms is not a whole number of milliseconds from 1970 to 9999")
         if self.value is not None and not _is_number(self.value):
@@ -70,10 +70,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def _check_text(name: str, text: Any, longest: int) -> None:
+def check_text(what: str, name: str, text: Any, longest: int) -> None:
     """Refuse what is not 1 to `longest` characters of normal, visible text; the message does not repeat it."""
     if not isinstance(text, str) or not 0 < len(text) <= longest or not _is_clean(text):
-        raise RequestError(f"event: {name} is not a text of 1 to {longest} characters without control characters")
+        raise RequestError(f"{what}: {name} is not a text of 1 to {longest} characters without control characters")
 
 
 def _is_clean(text: str) -> bool:
@@ -86,18 +86,5 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LARGEST_VALUE
 
 
-def frame(event: Event) -> bytes:
-    """Return the line of an event: CRC-32, a space, its JSON, a line feed."""
-    content = event.to_json().encode("ascii")
-    return b"%08x %s\n" % (zlib.crc32(content), content)
-
-
-def unframe(line: bytes) -> Event | None:
-    """Return the event of a line without its end; None if it is damaged."""
-    checksum, _, content = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(content):
-        return None
-    try:
-        return Event.from_json(content)
-    except RequestError:
-        return None
+EVENTS = Codec("events", Event.to_json, Event.from_json, lambda event: event.event_id)
+frame, unframe = EVENTS.frame, EVENTS.unframe

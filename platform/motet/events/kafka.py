@@ -12,11 +12,12 @@ that forgets its records after a time is refused.
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from motet.errors import EventLogError
 from motet.events.address import from_environment
-from motet.events.event import Event, frame, unframe
+from motet.events.codec import Codec
+from motet.events.event import EVENTS
 from motet.events.ids import IdSet
 from motet.events.store import START, Position
 
@@ -26,16 +27,20 @@ _KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
 _log = logging.getLogger(__name__)
 
 
-class KafkaTopic:
+T = TypeVar("T")
+
+
+class KafkaTopic(Generic[T]):
     """The log in a Kafka.
 
     Args:
         url: `kafka://host:9092,host2:9092`; `${NAME}` is taken from the environment.
         topic: its name.
+        codec: of its entries.
     """
 
-    def __init__(self, url: str, topic: str) -> None:
-        self.url, self.topic = url, topic
+    def __init__(self, url: str, topic: str, codec: Codec[T] = EVENTS) -> None:  # type: ignore[assignment]
+        self.url, self.topic, self.codec = url, topic, codec
         self._producer: Any = None
         self._consumer: Any = None
         self._ids = IdSet()
@@ -59,23 +64,23 @@ class KafkaTopic:
         except KafkaException as error:
             raise self._said(error) from error
         self._ids = IdSet()
-        for _, event in self.read():
-            self._ids.add(event.event_id)
+        for _, entry in self.read():
+            self._ids.add(self.codec.id_of(entry))
         self._producer = producer
 
-    def append(self, events: Sequence[Event]) -> list[bool]:
-        """Write the events whose ids are new, all of them or none; see `EventStore.append`."""
+    def append(self, entries: Sequence[T]) -> list[bool]:
+        """Write the entries whose ids are new, all of them or none; see `Store.append`."""
         self.open()
-        first: dict[str, Event] = {}
-        for event in events:
-            first.setdefault(event.event_id, event)
+        first: dict[str, T] = {}
+        for entry in entries:
+            first.setdefault(self.codec.id_of(entry), entry)
         known = self._ids.known(list(first))
-        fresh = {name: event for (name, event), old in zip(first.items(), known, strict=True) if not old}
+        fresh = {name: entry for (name, entry), old in zip(first.items(), known, strict=True) if not old}
         if fresh:
-            self._write([frame(event) for event in fresh.values()])
+            self._write([self.codec.frame(entry) for entry in fresh.values()])
         for name in fresh:
             self._ids.add(name)
-        return [fresh.pop(event.event_id, None) is not None for event in events]
+        return [fresh.pop(self.codec.id_of(entry), None) is not None for entry in entries]
 
     def _write(self, lines: Sequence[bytes]) -> None:
         from confluent_kafka import KafkaException
@@ -100,18 +105,18 @@ class KafkaTopic:
             _log.warning("%s: a transaction is left to time out: %s", self.topic, error.args[0].name())
         producer.purge()
 
-    def read(self, after: Position = START) -> Iterator[tuple[Position, Event]]:
-        """Yield (position, event) after a position; see `EventStore.read`."""
+    def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
+        """Yield (position, entry) after a position; see `Store.read`."""
         with self._reading:
             found = self._page(after)
         while found:
-            yield from ((place, event) for place, event in found if event is not None)
+            yield from ((place, entry) for place, entry in found if entry is not None)
             after = found[-1][0]
             with self._reading:
                 found = self._page(after)
 
-    def _page(self, after: Position) -> list[tuple[Position, Event | None]]:
-        """Return records after a position, damaged ones without their event; none at the end of the topic."""
+    def _page(self, after: Position) -> list[tuple[Position, T | None]]:
+        """Return records after a position, damaged ones without their entry; none at the end of the topic."""
         from confluent_kafka import KafkaException, TopicPartition
 
         start = int(after) + 1 if after else 0
@@ -127,27 +132,27 @@ class KafkaTopic:
                 return []
             raise self._said(error) from error
 
-    def _take(self, consumer: Any) -> list[tuple[Position, Event | None]]:
+    def _take(self, consumer: Any) -> list[tuple[Position, T | None]]:
         """Return the records from where the consumer stands, up to a page or to the end of the topic."""
         from confluent_kafka import KafkaError, KafkaException
 
-        found: list[tuple[Position, Event | None]] = []
+        found: list[tuple[Position, T | None]] = []
         while len(found) < _PAGE:
             if (record := consumer.poll(_READ_S)) is None:
                 raise EventLogError(f"serve.events.url: the Kafka gave no record of {self.topic} in {_READ_S:g} s")
             if (error := record.error()) is None:
-                found.append((str(record.offset()), self._event(record)))
+                found.append((str(record.offset()), self._entry(record)))
             elif error.code() == KafkaError._PARTITION_EOF:
                 break
             else:
                 raise KafkaException(error)
         return found
 
-    def _event(self, record: Any) -> Event | None:
-        event = unframe((record.value() or b"").rstrip(b"\n"))
-        if event is None:
+    def _entry(self, record: Any) -> T | None:
+        entry = self.codec.unframe((record.value() or b"").rstrip(b"\n"))
+        if entry is None:
             _log.error("%s: record %d is damaged and skipped", self.topic, record.offset())
-        return event
+        return entry
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,19 +4,17 @@ Each process that answers reads the log by itself up to its end before each answ
 was acknowledged, whichever replica took it and however many answer; no position needs to be passed along, and a
 process that starts late or again misses nothing. If nothing was written since, this is a listing and an `fstat`.
 
-Events are taken as the prepare stage would: those of items that the release does not have, or whose value is out of the
-recipe's range, are left out; with `repeats: last` an item's last event counts; labels come from the recipe's
+Events are taken as the prepare stage would: those of items that the catalogue does not have, or whose value is out of
+the recipe's range, are left out; with `repeats: last` an item's last event counts; labels come from the recipe's
 expressions, unknown where these read a column that the event has not. What the release was made from already is
-recognised by user, item and time.
+recognised by user, item and time. An event of an item that is not known is held in case the item comes; so are the
+latest 10,000 of them.
 
 Of each user the latest `2 x model.history` events are held, by when they came. Older ones are known again when a
 release was made from them; until then their items count as not met. All users with an event since the release are held.
 """
 
-import logging
-import threading
-import time
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import replace
 
 import numpy as np
@@ -25,14 +23,15 @@ import pyarrow as pa
 from motet.data.histories import label_columns
 from motet.events.columns import read_columns
 from motet.events.event import Event
-from motet.events.store import START, EventStore, Position
+from motet.events.follower import Follower
+from motet.events.store import EventStore, Position
 from motet.people import People, Person
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
-_PAUSE_S = 1.0
-_log = logging.getLogger(__name__)
+_MOST_WAITING = 10_000
+"""Events of items that are not known yet which are held in case these come."""
 
 
 class LiveUsers:
@@ -46,43 +45,38 @@ class LiveUsers:
     """
 
     def __init__(self, store: EventStore, recipe: Recipe, items: ItemTable, people: People) -> None:
-        self.store, self.recipe, self.items, self.people = store, recipe, items, people
-        self._position = START
+        self.recipe, self.items, self.people = recipe, items, people
         self._events: dict[str, deque[Event]] = {}
-        self._lock = threading.Lock()
-        self._unread, self._pause_until = False, 0.0
+        self._waiting: OrderedDict[str, Event] = OrderedDict()
+        self._follower = Follower(store, self._take, "event")
+        self._lock = self._follower.lock
 
     def catch_up(self) -> None:
-        """Take in what the log has since the last time.
+        """Take in what the log has since the last time; see `Follower.catch_up`."""
+        self._follower.catch_up()
 
-        If it cannot be read, answers go on with what is known, which is better than none; it is said once, and tried
-        again once a second by one of those who ask, so that a log that hangs holds up nobody else.
-        """
-        if time.monotonic() < self._pause_until:
-            return
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            if event.item not in self.items.place_of:
+                self._waiting[event.event_id] = event
+                if len(self._waiting) > _MOST_WAITING:
+                    self._waiting.popitem(last=False)
+            elif self._counts(event):
+                self._hold(event)
+
+    def _hold(self, event: Event) -> None:
+        held = self._events.setdefault(event.user, deque(maxlen=2 * self.recipe.model.history))
+        if all(event.event_id != one.event_id for one in held):
+            held.append(event)
+
+    def items_came(self) -> None:
+        """Take in the events that were there before their items."""
         with self._lock:
-            if time.monotonic() < self._pause_until:
-                return
-            if self._unread:
-                self._pause_until = time.monotonic() + _PAUSE_S
-            try:
-                self._take_new()
-                self._unread, self._pause_until = False, 0.0
-            except Exception as error:
-                if not self._unread:
-                    _log.warning("the event log cannot be read, answers go without its latest events: %s", error)
-                self._unread, self._pause_until = True, time.monotonic() + _PAUSE_S
-
-    def _take_new(self) -> None:
-        for position, event in self.store.read(self._position):
-            self._position = position
-            if self._counts(event):
-                held = self._events.setdefault(event.user, deque(maxlen=2 * self.recipe.model.history))
-                if all(event.event_id != one.event_id for one in held):
-                    held.append(event)
+            come = [name for name, event in self._waiting.items() if event.item in self.items.place_of]
+            self._take([self._waiting.pop(name) for name in come])
 
     def _counts(self, event: Event) -> bool:
-        place = self.items.place_of.get(event.item)
+        place = self.items.place_of[event.item]
         ranges = self.recipe.data.interactions.ranges
         for name in ("value", event.kind):
             limits = ranges.get(name or "")
@@ -91,7 +85,7 @@ class LiveUsers:
             below = limits.min is not None and event.value < limits.min
             if below or (limits.max is not None and event.value > limits.max):
                 return False
-        return place is not None and not self._is_in_release(event, place)
+        return not self._is_in_release(event, place)
 
     def _is_in_release(self, event: Event, place: int) -> bool:
         row = self.people.rows.get(event.user)
@@ -109,7 +103,7 @@ class LiveUsers:
         """Return (a user's events that count, the position in the log up to which they are known)."""
         self.catch_up()
         with self._lock:
-            held, position = list(self._events.get(user, ())), self._position
+            held, position = list(self._events.get(user, ())), self._follower.position
         return sorted(held, key=lambda event: event.timestamp_ms), position
 
     def person(self, user: str, stored: Person) -> Person:

@@ -8,11 +8,12 @@ append, as Redis orders them. Entries hold the same checksummed line as a segmen
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from motet.errors import EventLogError
 from motet.events.address import from_environment
-from motet.events.event import Event, frame, unframe
+from motet.events.codec import Codec
+from motet.events.event import EVENTS
 from motet.events.store import START, Position
 
 _APPEND = """
@@ -30,16 +31,20 @@ _WRITE_S, _READ_S = 5.0, 0.25
 _log = logging.getLogger(__name__)
 
 
-class RedisStream:
+T = TypeVar("T")
+
+
+class RedisStream(Generic[T]):
     """The log in a Redis.
 
     Args:
         url: its address; `${NAME}` is taken from the environment.
         key: of the stream.
+        codec: of its entries.
     """
 
-    def __init__(self, url: str, key: str) -> None:
-        self.url, self.key = url, key
+    def __init__(self, url: str, key: str, codec: Codec[T] = EVENTS) -> None:  # type: ignore[assignment]
+        self.url, self.key, self.codec = url, key, codec
         self._clients: dict[float, Any] = {}
         self._ready = False
 
@@ -60,22 +65,22 @@ class RedisStream:
                 )
         self._ready = True
 
-    def append(self, events: Sequence[Event]) -> list[bool]:
-        """Add the events whose ids are new; see `EventStore.append`."""
+    def append(self, entries: Sequence[T]) -> list[bool]:
+        """Add the entries whose ids are new; see `Store.append`."""
         self.open()
-        parts = [part for event in events for part in (event.event_id, frame(event))]
+        parts = [part for entry in entries for part in (self.codec.id_of(entry), self.codec.frame(entry))]
         return [one == 1 for one in self._ask(_WRITE_S, "eval", _APPEND, 2, self.key, f"{self.key}:ids", *parts)]
 
-    def read(self, after: Position = START) -> Iterator[tuple[Position, Event]]:
-        """Yield (position, event) after a position; see `EventStore.read`."""
+    def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
+        """Yield (position, entry) after a position; see `Store.read`."""
         while page := self._ask(_READ_S, "xrange", self.key, f"({after}" if after else "-", "+", _PAGE):
-            for name, entry in page:
+            for name, fields in page:
                 after = name
-                event = unframe(entry.get("line", "").encode().rstrip(b"\n"))
-                if event is None:
+                entry = self.codec.unframe(fields.get("line", "").encode().rstrip(b"\n"))
+                if entry is None:
                     _log.error("%s: entry %s is damaged and skipped", self.key, name)
                 else:
-                    yield after, event
+                    yield after, entry
             if len(page) < _PAGE:
                 return
 

@@ -22,32 +22,36 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from motet.errors import EventLogError
-from motet.events.event import Event, frame, unframe
+from motet.events.codec import Codec
+from motet.events.event import EVENTS
 from motet.events.ids import IdSet
 from motet.events.store import START, Position
 from motet.storage import fsync_path
 
-_PATTERN = "events-*.log"
+T = TypeVar("T")
 _CHUNK = 1 << 22
 _log = logging.getLogger(__name__)
 
 
-def _name(number: int) -> str:
-    return f"events-{number:08d}.log"
-
-
-class Segments:
+class Segments(Generic[T]):
     """The log in a folder.
 
     Args:
         folder: of the segments; made when it is opened for writing.
         segment_bytes: size at which a new segment begins.
+        codec: of its entries.
     """
 
-    def __init__(self, folder: Path, segment_bytes: int = 64 << 20) -> None:
-        self.folder, self.segment_bytes = folder, segment_bytes
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int = 64 << 20,
+        codec: Codec[T] = EVENTS,  # type: ignore[assignment]
+    ) -> None:
+        self.folder, self.segment_bytes, self.codec = folder, segment_bytes, codec
         self._lock: int | None = None
         self._file: int | None = None
         self._number, self._size = 0, 0
@@ -69,8 +73,8 @@ class Segments:
                 fsync_path(self.folder.parent)
             self._lock = _locked(self.folder / ".lock")
             self._ids, end = IdSet(), START
-            for end, event in self.read():  # noqa: B007
-                self._ids.add(event.event_id)
+            for end, entry in self.read():  # noqa: B007
+                self._ids.add(self.codec.id_of(entry))
             self._mend(end)
         except BaseException as error:
             self.close()
@@ -78,19 +82,19 @@ class Segments:
                 raise EventLogError(f"{self.folder} cannot be written ({error}); set serve.events.path") from error
             raise
 
-    def append(self, events: Sequence[Event]) -> list[bool]:
-        """Write and sync the events whose ids are new; see `EventStore.append`."""
+    def append(self, entries: Sequence[T]) -> list[bool]:
+        """Write and sync the entries whose ids are new; see `Store.append`."""
         self.open()
-        first: dict[str, Event] = {}
-        for event in events:
-            first.setdefault(event.event_id, event)
+        first: dict[str, T] = {}
+        for entry in entries:
+            first.setdefault(self.codec.id_of(entry), entry)
         known = self._ids.known(list(first))
-        fresh = {name: event for (name, event), old in zip(first.items(), known, strict=True) if not old}
+        fresh = {name: entry for (name, entry), old in zip(first.items(), known, strict=True) if not old}
         if fresh:
-            self._write(b"".join(map(frame, fresh.values())))
+            self._write(b"".join(map(self.codec.frame, fresh.values())))
         for name in fresh:
             self._ids.add(name)
-        return [fresh.pop(event.event_id, None) is not None for event in events]
+        return [fresh.pop(self.codec.id_of(entry), None) is not None for entry in entries]
 
     def close(self) -> None:
         """Close the file and free the lock."""
@@ -124,7 +128,7 @@ class Segments:
         if self._file is None:
             self._number += 1
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
-            self._file, self._size = os.open(self.folder / _name(self._number), flags, 0o644), 0
+            self._file, self._size = os.open(self._path(self._number), flags, 0o644), 0
             fsync_path(self.folder)
         return self._file
 
@@ -137,7 +141,7 @@ class Segments:
             os.ftruncate(file, self._size)
             os.fsync(file)
         except OSError as error:
-            _log.warning("%s keeps lines that were not acknowledged: %s", self.folder / _name(self._number), error)
+            _log.warning("%s keeps lines that were not acknowledged: %s", self._path(self._number), error)
         finally:
             os.close(file)
 
@@ -147,7 +151,7 @@ class Segments:
         if self._number == 0:
             return
         number, offset = _place(last)
-        path, end = self.folder / _name(self._number), offset if number == self._number else 0
+        path, end = self._path(self._number), offset if number == self._number else 0
         if torn := path.stat().st_size - end:
             _log.warning("%s: a torn tail of %d bytes, never acknowledged, is cut off", path, torn)
             os.truncate(path, end)
@@ -155,16 +159,19 @@ class Segments:
 
     # Reading
 
-    def read(self, after: Position = START) -> Iterator[tuple[Position, Event]]:
-        """Yield (position, event) after a position; see `EventStore.read`."""
+    def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
+        """Yield (position, entry) after a position; see `Store.read`."""
         number, offset = _place(after)
         numbers = [one for one in self._numbers() if one >= number]  # asked first: all but the last grow no more
         for one in numbers:
-            for end, event in _lines(self.folder / _name(one), offset if one == number else 0):
-                yield f"{one}:{end}", event
+            for end, entry in _lines(self._path(one), offset if one == number else 0, self.codec):
+                yield f"{one}:{end}", entry
 
     def _numbers(self) -> list[int]:
-        return sorted(int(path.stem.partition("-")[2]) for path in self.folder.glob(_PATTERN))
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{self.codec.name}-*.log"))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self.codec.name}-{number:08d}.log"
 
 
 def _place(position: Position) -> tuple[int, int]:
@@ -172,7 +179,7 @@ def _place(position: Position) -> tuple[int, int]:
     return (int(number), int(offset)) if position else (0, 0)
 
 
-def _lines(path: Path, offset: int) -> Iterator[tuple[int, Event]]:
+def _lines(path: Path, offset: int, codec: Codec[T]) -> Iterator[tuple[int, T]]:
     """Yield (end, event) for each whole line of a segment after an offset."""
     with path.open("rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size <= offset:
@@ -183,14 +190,14 @@ def _lines(path: Path, offset: int) -> Iterator[tuple[int, Event]]:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 at += len(line) + 1
-                event = unframe(line)
-                if event is None:
+                entry = codec.unframe(line)
+                if entry is None:
                     damaged += 1
                     continue
                 if damaged:
                     _log.error("%s: %d damaged lines before byte %d are skipped", path, damaged, at - len(line) - 1)
                     damaged = 0
-                yield at, event
+                yield at, entry
 
 
 def _locked(path: Path) -> int:

@@ -1,11 +1,12 @@
-"""What every event log can do; tests/motet/events/contract.py is what each must pass."""
+"""What every log can do, of events or of other entries; tests/motet/events/test_contract.py asks it of each."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from motet.event_settings import EventSettings
-from motet.events.event import Event
+from motet.events.codec import Codec
+from motet.events.event import EVENTS, Event
 
 Position = str
 """A place in a log, as that log spells it: right after an event."""
@@ -13,8 +14,11 @@ START: Position = ""
 """Before the first event."""
 
 
-class EventStore(Protocol):
-    """An append-only log of events."""
+T = TypeVar("T")
+
+
+class Store(Protocol[T]):
+    """An append-only log."""
 
     def open(self) -> None:
         """Make ready to append: become the only writer, where there may be one only, and mend what a crash left.
@@ -23,21 +27,21 @@ class EventStore(Protocol):
             EventLogError: if another process writes, or the place is not fit for it.
         """
 
-    def append(self, events: Sequence[Event]) -> list[bool]:
-        """Write events; when this returns they survive the death of every process, and a power failure.
+    def append(self, entries: Sequence[T]) -> list[bool]:
+        """Write entries; when this returns they survive the death of every process, and a power failure.
 
         Args:
-            events: in the order to be kept; an id that the log or an earlier one of them has is a repeat.
+            entries: in the order to be kept; an id that the log or an earlier one of them has is a repeat.
 
         Returns:
-            For each event whether it is new; a repeat is left out.
+            For each whether it is new; a repeat is left out.
 
         Raises:
             EventLogError: if nothing of this call may count as written.
         """
 
-    def read(self, after: Position = START) -> Iterator[tuple[Position, Event]]:
-        """Yield the events after a position with their own positions, up to the end of the log, without waiting.
+    def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
+        """Yield the entries after a position with their own positions, up to the end of the log, without waiting.
 
         What an `append` that has returned wrote, in any process, is among them. Needs no `open`.
         """
@@ -46,25 +50,40 @@ class EventStore(Protocol):
         """Let another process write."""
 
 
+EventStore = Store[Event]
+
+
 def open_store(settings: EventSettings, folder: Path, name: str) -> EventStore | None:
-    """Return the log that the settings name, not yet opened for writing; None if there is to be none.
+    """Return the event log that the settings name, not yet opened for writing; None if there is to be none.
 
     Args:
         settings: `serve.events` of a recipe.
         folder: where segments lie if `path` is not set.
         name: the recipe's, which a stream in Redis or a topic in Kafka bears.
     """
+    return open_log(settings, Path(settings.path or folder), name, EVENTS)
+
+
+def open_log(settings: EventSettings, folder: Path, name: str, codec: Codec[T]) -> Store[T] | None:
+    """Return a log beside others in the same kind of store, not yet opened for writing; None if there is to be none.
+
+    Args:
+        settings: `serve.events` of a recipe.
+        folder: of the segments.
+        name: the recipe's, which a stream in Redis bears.
+        codec: of its entries.
+    """
     match settings.store:
         case "segments":
             from motet.events.segments import Segments
 
-            return Segments(Path(settings.path or folder), settings.segment_mb << 20)
+            return Segments(folder, settings.segment_mb << 20, codec)
         case "redis":
             from motet.events.redis_streams import RedisStream
 
-            return RedisStream(settings.url or "", f"motet:{{{name}}}:events")
+            return RedisStream(settings.url or "", f"motet:{{{name}}}:{codec.name}", codec)
         case "kafka":
             from motet.events.kafka import KafkaTopic
 
-            return KafkaTopic(settings.url or "", f"motet.{name}.events")
+            return KafkaTopic(settings.url or "", f"motet.{name}.{codec.name}", codec)
     return None

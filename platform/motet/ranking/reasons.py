@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from motet.retrieval.rows import Rows
 from motet.retrieval.sources import NeighbourSource
 from motet.retrieval.state import UserState
 
@@ -42,7 +43,7 @@ def explain(
     place: int,
     found_by: list[str],
     user: UserState,
-    unit_ID: np.ndarray,
+    unit_ID: Rows | np.ndarray,
     item_knn: NeighbourSource | None,
     ids: list[str],
     titles: list[str],

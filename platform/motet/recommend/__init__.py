@@ -9,6 +9,8 @@ Each step loads its part of a bundle's folder and can stand in a process of its 
 
 from pathlib import Path
 
+from motet.events.store import Store
+from motet.itemlog.entry import ItemEntry
 from motet.recommend.embedder import Embedder
 from motet.recommend.explain import Whereabouts, explain_ranking, explain_retrieval
 from motet.recommend.query import Item, Query, find_surface, read_recipe
@@ -34,6 +36,12 @@ class Recommender:
     def __init__(self, folder: Path, threads: int | None = None, fitted: Path | None = None) -> None:
         self.embedder, self.retriever = Embedder(folder, threads), Retriever(folder, fitted)
         self.reranker = Reranker(folder, threads)
+
+    def follow_items(self, store: Store[ItemEntry]) -> None:
+        """Know from now on the items that an item log adds, changes and removes."""
+        self.embedder.follow_items(store)
+        self.retriever.follow_items(store)
+        self.reranker.follow_items(store)
 
     def recommend(self, query: Query) -> tuple[UserState, list[Item]]:
         """Answer one query."""

@@ -8,10 +8,14 @@ import numpy as np
 import torch
 
 from motet.data.histories import profile_vector, profile_weights
-from motet.encoders.text import TextEncoder, encoder_key
-from motet.errors import EncoderError, RequestError
+from motet.encoders.cache import hex_keys
+from motet.encoders.text import TextEncoder
+from motet.errors import RequestError
 from motet.events.live import LiveUsers
-from motet.events.store import EventStore
+from motet.events.store import EventStore, Store
+from motet.itemlog.entry import ItemEntry, TextVector
+from motet.itemlog.following import follow_items, load_encoder
+from motet.itemlog.live import LiveItems
 from motet.model.io import load_model
 from motet.model.users import Events
 from motet.people import People, Person
@@ -41,10 +45,14 @@ class Embedder:
         self.items = ItemTable.load(folder)
         self.people = People.load(folder)
         self.model, _ = load_model(folder)
-        self.catalogue_ID = torch.from_numpy(self.items.vectors_ID)
         self.threads = threads
         self._encoders = {} if encoders is None else encoders
         self._live: LiveUsers | None = None
+        self._live_items: LiveItems | None = None
+
+    def follow_items(self, store: Store[ItemEntry]) -> None:
+        """Know from now on the items that an item log adds, changes and removes; before `follow`."""
+        self._live_items = follow_items(store, self.folder, self.recipe, self.items, lambda: self.encoder)
 
     def follow(self, store: EventStore) -> None:
         """Know from now on what users do, as an event log says."""
@@ -52,9 +60,18 @@ class Embedder:
         self._live.catch_up()
 
     def catch_up(self) -> None:
-        """Read what the followed log has by now; answers do so by themselves."""
+        """Read what the followed logs have by now; answers do so by themselves."""
+        self._catch_up_with_items()
         if self._live is not None:
             self._live.catch_up()
+
+    def _catch_up_with_items(self) -> None:
+        if self._live_items is None:
+            return
+        before = self.items.version
+        self._live_items.catch_up()
+        if self._live is not None and self.items.version != before:
+            self._live.items_came()
 
     @property
     def encoder(self) -> TextEncoder:
@@ -65,17 +82,18 @@ class Embedder:
         """
         key = self._encoder_key
         if key not in self._encoders:
-            if encoder_key(self.recipe.encoder) != key:
-                raise EncoderError(
-                    f"encoder.model = {self.recipe.encoder.model!r} is not the model of this release (key {key}); "
-                    "restore that folder or run the pipeline again"
-                )
-            self._encoders[key] = TextEncoder(self.recipe.encoder, self.threads)
+            self._encoders[key] = load_encoder(self.folder, self.recipe, self.threads)
         return self._encoders[key]
 
     @cached_property
     def _encoder_key(self) -> str:
         return str(read_json(self.folder / "encoder.json")["key"])
+
+    def encode(self, texts: Sequence[str]) -> list[TextVector]:
+        """Return what the language model makes of texts of items, for the item log."""
+        key = read_json(self.folder / "encoder.json")["key"]
+        vectors_ND = self.encoder.encode(texts)
+        return [TextVector.of(key, *one) for one in zip(hex_keys(texts), vectors_ND, strict=True)]
 
     def require_encoder(self) -> None:
         """Load the language model now."""
@@ -83,7 +101,9 @@ class Embedder:
 
     def run(self, queries: Sequence[Query]) -> list[UserState]:
         """Return one state per query."""
-        return self.states([self.person(query) for query in queries])
+        self._catch_up_with_items()
+        with self.items.standstill.looking():
+            return self.states([self.person(query) for query in queries])
 
     def person(self, query: Query) -> Person:
         """Return who asks: what is known of the user, with the query's history and text put in its place.
@@ -120,7 +140,7 @@ class Embedder:
         users = self.model.users
         prefix_BD = users.prefix(*(torch.from_numpy(inputs[name]) for name in ("text", "slots", "numbers")))
         valid_BS = torch.from_numpy(inputs["valid"])
-        events_BSD = self.catalogue_ID[torch.from_numpy(inputs["items"])]
+        events_BSD = torch.from_numpy(self.items.vectors_ID[inputs["items"]])
         labels_BST, gaps_BS, away_BP = (torch.from_numpy(inputs[name]) for name in ("labels", "gaps", "away"))
         outputs_BPD = users(prefix_BD, Events(events_BSD, labels_BST, gaps_BS, valid_BS, away_BP))
         return np.asarray(last_output(outputs_BPD, valid_BS).numpy())

@@ -41,6 +41,12 @@ def explain_retrieval(retriever: Retriever, user: UserState, query: Query, item:
     Raises:
         RequestError: for a surface or filter that the release does not have.
     """
+    retriever.catch_up()
+    with retriever.items.standstill.looking():
+        return _explain_retrieval(retriever, user.within(len(retriever.items)), query, item)
+
+
+def _explain_retrieval(retriever: Retriever, user: UserState, query: Query, item: str) -> Whereabouts | Candidates:
     screen = retriever.screen(user, query)
     place = retriever.items.place_of.get(item)
     if place is None:
@@ -63,6 +69,14 @@ def explain_ranking(
     reranker: Reranker, user: UserState, candidates: Candidates, query: Query, item: str
 ) -> Whereabouts:
     """Return where the Reranker put an item that is among the candidates."""
+    reranker.catch_up()
+    with reranker.items.standstill.looking():
+        return _explain_ranking(reranker, user, candidates, query, item)
+
+
+def _explain_ranking(
+    reranker: Reranker, user: UserState, candidates: Candidates, query: Query, item: str
+) -> Whereabouts:
     row = int(np.flatnonzero(candidates.places_C == reranker.items.place_of[item])[0])
     weighed = reranker.weigh(user, candidates, query)
     rows, stopped = reranker.pick(candidates, weighed.values_C, query)

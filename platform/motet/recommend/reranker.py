@@ -8,6 +8,10 @@ import numpy as np
 import torch
 
 from motet.estimates import ESTIMATES, Estimates
+from motet.events.store import Store
+from motet.itemlog.entry import ItemEntry
+from motet.itemlog.following import follow_items
+from motet.itemlog.live import LiveItems
 from motet.kinds.calibration import Calibrator
 from motet.model.gates import gate_weights
 from motet.model.io import load_model
@@ -31,7 +35,7 @@ class Reranker:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.recipe = read_recipe(folder)
+        self.folder, self.threads, self.recipe = folder, threads, read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.model, self.card = load_model(folder)
         scales = [self.card.scales[name] for name in self.model.scored]
@@ -42,6 +46,17 @@ class Reranker:
         sources: dict[str, Source] = load_sources(folder, self.recipe, self.items, only=("item_knn",))
         knn = sources.get("item_knn")
         self.item_knn = knn if isinstance(knn, NeighbourSource) else None
+        self._live_items: LiveItems | None = None
+
+    def follow_items(self, store: Store[ItemEntry]) -> None:
+        """Know from now on the items that an item log adds, changes and removes."""
+        self.estimates = self.estimates and self.estimates.with_unmet()
+        self._live_items = follow_items(store, self.folder, self.recipe, self.items, threads=self.threads)
+
+    def catch_up(self) -> None:
+        """Read what the followed log has by now; `rank` does so by itself."""
+        if self._live_items is not None:
+            self._live_items.catch_up()
 
     @torch.inference_mode()
     def raw_scores(self, user: UserState, places_N: np.ndarray) -> np.ndarray:
@@ -61,7 +76,9 @@ class Reranker:
         log_count_N = self.items.log_count_I[places_N]
         estimates_NF = np.zeros((len(places_N), 0), np.float32)
         if self.estimates is not None:
-            estimates_NF = self.estimates.of(user.items_S, user.labels_ST, places_N)
+            unmet = self.items.of_release  # the place of all items that came since the release
+            asked = (np.minimum(user.items_S, unmet), user.labels_ST, np.minimum(places_N, unmet))
+            estimates_NF = self.estimates.of(*asked)
         ids_N = np.where(log_count_N > 0, places_N + 1, 0)
         items_ND = self.items.vectors_ID[places_N]
         return (users_ND, *(torch.from_numpy(one) for one in (items_ND, log_count_N, ids_N, estimates_NF)))
@@ -117,6 +134,11 @@ class Reranker:
 
     def rank(self, user: UserState, candidates: Candidates, query: Query, trace: bool = False) -> Ranked:
         """Return the k best items, and how they were chosen."""
+        self.catch_up()
+        with self.items.standstill.looking():
+            return self._rank(user.within(len(self.items)), candidates.within(len(self.items)), query, trace)
+
+    def _rank(self, user: UserState, candidates: Candidates, query: Query, trace: bool) -> Ranked:
         weighed = self.weigh(user, candidates, query)
         rows, stopped = self.pick(candidates, weighed.values_C, query)
         shown = self.explore(rows, candidates, weighed.values_C, query)

@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from motet.errors import RequestError
+from motet.events.store import Store
+from motet.itemlog.entry import ItemEntry
+from motet.itemlog.following import follow_items
+from motet.itemlog.live import LiveItems
 from motet.recommend.filling import FILL, Filler
 from motet.recommend.query import Query, read_recipe
 from motet.recommend.screening import screen
@@ -14,7 +18,7 @@ from motet.retrieval.features import Collected, RankFeatures
 from motet.retrieval.filters import Screen
 from motet.retrieval.fusion import Fusion, log_softmax
 from motet.retrieval.library import load_sources
-from motet.retrieval.sources import Answer
+from motet.retrieval.sources import Answer, DenseAnswer
 from motet.retrieval.state import Candidates, Stages, UserState
 from motet.retrieval.trees import Trees
 from motet.retrieval.trends import Trends
@@ -33,12 +37,22 @@ class Retriever:
             folder: a bundle.
             fitted: folder of the sources that were fitted as of another moment; the bundle's own if None.
         """
-        self.recipe = read_recipe(folder)
+        self.folder, self.recipe = folder, read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted)
         self.features = RankFeatures(tuple(self.sources), self.items, Trends.load(fitted or folder))
         self.fusion = load_fusion(folder)
         self.filler = Filler(self.recipe, self.items, self.features.trends)
+        self._live_items: LiveItems | None = None
+
+    def follow_items(self, store: Store[ItemEntry], threads: int | None = None) -> None:
+        """Know from now on the items that an item log adds, changes and removes."""
+        self._live_items = follow_items(store, self.folder, self.recipe, self.items, threads=threads)
+
+    def catch_up(self) -> None:
+        """Read what the followed log has by now; `run` and `similar` do so by themselves."""
+        if self._live_items is not None:
+            self._live_items.catch_up()
 
     def run(self, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates of one user, best first: at most `retrieval.candidates`, or k if that is more.
@@ -49,7 +63,10 @@ class Retriever:
         Raises:
             RequestError: for a surface or filter that the release does not have.
         """
-        return self.keep(self.fuse(user, query, self.screen(user, query)), query)
+        self.catch_up()
+        with self.items.standstill.looking():
+            user = user.within(len(self.items))
+            return self.keep(self.fuse(user, query, self.screen(user, query)), query)
 
     def keep(self, found: Candidates, query: Query) -> Candidates:
         """Return the candidates that are ranked."""
@@ -130,16 +147,20 @@ class Retriever:
         Raises:
             RequestError: if the item is not in the catalogue.
         """
-        if item not in self.items.place_of:
-            raise RequestError("item: not in the catalogue of this release")
-        place = self.items.place_of[item]
-        allowed_I = np.ones(len(self.items), bool)
+        self.catch_up()
+        with self.items.standstill.looking():
+            if not self.items.has(item):
+                raise RequestError("item: not in the catalogue of this release")
+            return self.near(self.items.place_of[item], k)
+
+    def near(self, place: int, k: int) -> list[tuple[str, str, float]]:
+        """Return (id, title, cosine) of the k items nearest to that at a place."""
+        allowed_I = self.items.standing()
         allowed_I[place] = False
         unit_ID = self.items.unit_ID
         source = self.sources.get("vectors")
         if source is None:
-            order = np.argsort(-(unit_ID @ unit_ID[place]), kind="stable")
-            found = order[order != place][:k]
+            found = DenseAnswer(np.asarray(unit_ID) @ unit_ID[place]).best(k, allowed_I)[0]
         else:
             found = source.index.search(unit_ID[place], k, allowed_I)[0]  # type: ignore[attr-defined]
         return [(self.items.ids[p], self.items.titles[p], float(unit_ID[p] @ unit_ID[place])) for p in found]

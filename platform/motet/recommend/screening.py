@@ -27,6 +27,8 @@ def screen(items: ItemTable, recipe: Recipe, query: Query, seen: np.ndarray) -> 
 
 def _rules(items: ItemTable, recipe: Recipe, query: Query, seen: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     surface = recipe.surfaces[find_surface(recipe, query.surface)]
+    if items.removed:
+        yield "removed from the catalogue", items.standing()
     if query.allow is not None:
         yield "not in the allow list", _mask(items, items.places(list(query.allow)), True)
     if query.deny:

@@ -1,9 +1,14 @@
-"""The items of a release as arrays by place: ids, titles, vectors, attributes for filters."""
+"""The items of a release as arrays by place: ids, titles, vectors, attributes for filters.
+
+Items that came since the release stand behind its own; one of its own that was changed keeps its place. A place is
+never given to another item, so what one process says of a place another understands. Items that were removed keep
+theirs too: they stay in histories, and are shown to nobody.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,23 +17,40 @@ from safetensors.numpy import load_file
 
 from motet.data.parquet import read_parquet
 from motet.errors import RequestError
+from motet.retrieval.conditions import meets
+from motet.retrieval.late import LateRows
+from motet.retrieval.rows import Rows
+from motet.retrieval.standstill import Standstill
 from motet.surface_settings import Condition
 
 
-@dataclass(frozen=True)
 class ItemTable:
     """The catalogue.
 
-    vectors_ID are the raw outputs of the item tower, content_IW text and attributes side by side, log_count_I the
-    scaled log counts.
+    Args:
+        table: items.parquet of the release, by place.
+        vectors_ID: raw outputs of the item tower.
+        content_IW: text and attributes side by side.
+        log_count_I: scaled log counts of events.
+        text_dim: columns of the contents that are text; attributes follow.
     """
 
-    table: pa.Table
-    vectors_ID: np.ndarray
-    content_IW: np.ndarray
-    log_count_I: np.ndarray
-    text_dim: int = 0
-    """Columns of the contents that are text; attributes follow."""
+    def __init__(
+        self,
+        table: pa.Table,
+        vectors_ID: np.ndarray,
+        content_IW: np.ndarray,
+        log_count_I: np.ndarray,
+        text_dim: int = 0,
+    ) -> None:
+        self.table, self.text_dim = table, text_dim
+        self.vectors_ID, self.content_IW, self.log_count_I = Rows(vectors_ID), Rows(content_IW), Rows(log_count_I)
+        self.late = LateRows(table.schema)
+        self.removed: set[int] = set()
+        """Places of items that are shown to nobody."""
+        self.version = 0
+        """How often it was changed since it was loaded."""
+        self.standstill = Standstill()
 
     @classmethod
     def load(cls, folder: Path) -> "ItemTable":
@@ -46,6 +68,11 @@ class ItemTable:
         return cls(table, none, none, np.zeros(table.num_rows, np.float32))
 
     def __len__(self) -> int:
+        return len(self.log_count_I)
+
+    @property
+    def of_release(self) -> int:
+        """How many items the release has; what stands behind them came later."""
         return self.table.num_rows
 
     @cached_property
@@ -64,15 +91,86 @@ class ItemTable:
         return {item: place for place, item in enumerate(self.ids)}
 
     @cached_property
-    def attributes_IW(self) -> np.ndarray:
-        """Unit rows of the items' attributes, the right half of the contents, float32 [I, W]."""
-        return np.asarray(self.content_IW[:, self.text_dim :] * np.sqrt(2), np.float32)
+    def attributes_IW(self) -> Rows:
+        """Unit rows of the items' attributes, the right half of the contents, float32."""
+        return _derived(self.content_IW, self._attributes)
 
     @cached_property
-    def unit_ID(self) -> np.ndarray:
+    def unit_ID(self) -> Rows:
         """The item vectors cut to unit length."""
-        norms_I1 = np.linalg.norm(self.vectors_ID, axis=1, keepdims=True)
-        return np.asarray(self.vectors_ID / np.maximum(norms_I1, 1e-12), np.float32)
+        return _derived(self.vectors_ID, _unit)
+
+    @cached_property
+    def numbers_IM(self) -> Rows:
+        """The numbers of each item in the order of the columns, float32; NaN where one is unknown."""
+        numbers = Rows(_numbers(self.table))
+        numbers.put(self.late.places_R, _numbers(self.late.table))
+        return numbers
+
+    def _attributes(self, content_NW: np.ndarray) -> np.ndarray:
+        return np.asarray(content_NW[:, self.text_dim :] * np.sqrt(2), np.float32)
+
+    # Change
+
+    def add(self, rows: pa.Table, vectors_ND: np.ndarray, content_NW: np.ndarray) -> np.ndarray:
+        """Add items, or put them in place of those with the same id; return their places.
+
+        Args:
+            rows: columns as those of `table`; each id once.
+            vectors_ND: as `vectors_ID`.
+            content_NW: as `content_IW`.
+        """
+        ids, titles, known = rows.column("item").to_pylist(), rows.column("title").to_pylist(), self.place_of
+        self.titles  # noqa: B018  # made before the places change
+        for item in ids:
+            if item not in known:
+                known[item] = len(self.ids)
+                self.ids.append(item)
+        places_N = np.array([known[item] for item in ids], np.int64)
+        self.titles.extend([""] * (len(self.ids) - len(self.titles)))
+        for place, title in zip(places_N.tolist(), titles, strict=True):
+            self.titles[place] = title
+        self._put(places_N, rows, vectors_ND, content_NW)
+        self.version += 1
+        return places_N
+
+    def _put(self, places_N: np.ndarray, rows: pa.Table, vectors_ND: np.ndarray, content_NW: np.ndarray) -> None:
+        new_N = places_N[places_N >= self.of_release]
+        self.log_count_I.put(new_N, np.zeros(len(new_N), np.float32))
+        self.vectors_ID.put(places_N, vectors_ND)
+        self.content_IW.put(places_N, content_NW)
+        made = self.__dict__  # what was derived already
+        if "unit_ID" in made:
+            self.unit_ID.put(places_N, _unit(vectors_ND))
+        if "attributes_IW" in made:
+            self.attributes_IW.put(places_N, self._attributes(content_NW))
+        if "numbers_IM" in made:
+            self.numbers_IM.put(places_N, _numbers(rows))
+        self.late.add(places_N, rows)
+
+    def remove(self, items: Iterable[str], back: Iterable[str] = ()) -> None:
+        """Show items to nobody from now on, and others again; ids that it does not have are left out."""
+        self.removed -= set(self.places(list(back)).tolist())
+        self.removed |= set(self.places(list(items)).tolist())
+        self.version += 1
+
+    # Look
+
+    def standing(self) -> np.ndarray:
+        """Return which items were not removed, bool [I]."""
+        standing_I = np.ones(len(self), bool)
+        standing_I[list(self.removed)] = False
+        return standing_I
+
+    def has(self, item: str) -> bool:
+        """Return whether there is an item of that id that was not removed."""
+        return item in self.place_of and self.place_of[item] not in self.removed
+
+    def row(self, place: int) -> dict[str, Any]:
+        """Return the columns of one item."""
+        row = self.late.row_of.get(place)
+        part = self.table.slice(place, 1) if row is None else self.late.table.slice(row, 1)
+        return dict(part.to_pylist()[0])
 
     def places(self, items: list[str]) -> np.ndarray:
         """Return the places of the ids that are in the catalogue; others are left out."""
@@ -107,36 +205,13 @@ class ItemTable:
         Raises:
             RequestError: for an attribute that the catalogue does not have, or a condition that is not of its kind.
         """
-        if f"attr:{name}" in self.table.column_names:
-            return self._matches_category(name, asked)
-        if f"num:{name}" in self.table.column_names:
-            return self._matches_number(name, asked)
-        raise RequestError(f"filters: no attribute of that name; this release has {self.filterable}")
-
-    def _matches_category(self, name: str, asked: Condition) -> np.ndarray:
-        if isinstance(asked, tuple):
-            return self._with_any(name, asked)
-        if asked.of_number:
-            raise RequestError(f"filters: {name} is a category; give any_of or none_of, not min and max")
-        without_I = ~self._with_any(name, asked.none_of)
-        return without_I if asked.any_of is None else self._with_any(name, asked.any_of) & without_I
-
-    def _matches_number(self, name: str, asked: Condition) -> np.ndarray:
-        if isinstance(asked, tuple):
-            try:
-                low, high = (float(value) for value in asked)
-            except ValueError as error:
-                raise RequestError(f"filters: {name} is a number; give its range as two numbers") from error
-        elif asked.of_category:
-            raise RequestError(f"filters: {name} is a number; give min or max, not any_of and none_of")
-        else:
-            low, high = asked.min, asked.max  # type: ignore[assignment]
-        numbers_I = pc.fill_null(self.table.column(f"num:{name}"), np.nan).to_numpy()
-        at_least = -np.inf if low is None else low
-        return np.asarray((numbers_I >= at_least) & (numbers_I <= (np.inf if high is None else high)))
+        if name not in self.filterable:
+            raise RequestError(f"filters: no attribute of that name; this release has {self.filterable}")
+        matches_I = meets(self.table, name, asked, self._with_any)
+        return self.late.answers(matches_I, len(self), lambda rows: meets(rows, name, asked))
 
     def _with_any(self, name: str, values: Iterable[str]) -> np.ndarray:
-        found_I = np.zeros(len(self), bool)
+        found_I = np.zeros(self.of_release, bool)
         places = self._places_by_value(name)
         for value in values:
             if value in places:
@@ -163,4 +238,30 @@ class ItemTable:
 
     def values_of(self, name: str, places_C: np.ndarray) -> list[list[str]]:
         """Return the values that each item has of a category."""
-        return [values or [] for values in self.table.column(f"attr:{name}").take(pa.array(places_C)).to_pylist()]
+        column, row_of = self.table.column(f"attr:{name}"), self.late.row_of
+        own_C = np.minimum(places_C, self.of_release - 1)
+        values = [found or [] for found in column.take(pa.array(own_C)).to_pylist()]
+        if row_of:
+            late = self.late.table.column(f"attr:{name}")
+            for number, place in enumerate(np.asarray(places_C).tolist()):
+                if place in row_of:
+                    values[number] = late[row_of[place]].as_py() or []
+        return values
+
+
+def _derived(rows: Rows, work: Any) -> Rows:
+    """Return rows that are made of other rows, one of one."""
+    made = Rows(work(rows.base))
+    made.put(np.arange(len(rows.base), len(rows)), work(rows.late))
+    return made
+
+
+def _unit(rows_ND: np.ndarray) -> np.ndarray:
+    norms_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
+    return np.asarray(rows_ND / np.maximum(norms_N1, 1e-12), np.float32)
+
+
+def _numbers(table: pa.Table) -> np.ndarray:
+    names = [name for name in table.column_names if name.startswith("num:")]
+    columns = [pc.fill_null(table.column(name), np.nan).to_numpy() for name in names]
+    return np.stack(columns, 1).astype(np.float32) if columns else np.zeros((table.num_rows, 0), np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from motet.retrieval.index import Scored
-from motet.retrieval.sources import Answer, DenseAnswer
+from motet.retrieval.sources import Answer, DenseAnswer, scores_at
 from motet.retrieval.state import UserState
 from motet.retrieval.trends import Trends
 
@@ -30,13 +30,16 @@ class PopularityAnswer:
     scores_I: np.ndarray
 
     def best(self, k: int, allowed_I: np.ndarray) -> Scored:
-        """Return the most popular of the allowed ones."""
+        """Return the most popular of the allowed ones; items that came since the release are last."""
         places = self.order_I[allowed_I[self.order_I]][:k]
-        return places, self.scores_I[places]
+        if len(places) < k and len(allowed_I) > len(self.order_I):
+            late = len(self.order_I) + np.flatnonzero(allowed_I[len(self.order_I) :])
+            places = np.append(places, late[: k - len(places)])
+        return places, scores_at(self.scores_I, places)
 
     def of(self, places_C: np.ndarray) -> np.ndarray:
         """Look the scores up."""
-        return self.scores_I[places_C]
+        return scores_at(self.scores_I, places_C)
 
 
 class PopularitySource:

@@ -123,5 +123,6 @@ class FactorSource:
         """Answer if there is a history."""
         if not user.has_history:
             return None
-        user_K = user_factors(np.unique(user.items_S), self.items_IK, self.gram_KK, self.ridge)
+        known_S = np.unique(user.within(len(self.items_IK)).items_S)  # the others have no factors
+        user_K = user_factors(known_S, self.items_IK, self.gram_KK, self.ridge)
         return DenseAnswer(np.asarray(self.items_IK @ user_K, np.float32))

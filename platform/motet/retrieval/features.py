@@ -12,10 +12,10 @@ user events, away, span, liking log of their events, log days since the last, da
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
 
 from motet.data.histories import DAY_MS
 from motet.retrieval.catalogue import ItemTable
+from motet.retrieval.sources import scores_at
 from motet.retrieval.state import UserState
 from motet.retrieval.trends import Trends
 from motet.training.windows import LIKING_UNKNOWN
@@ -48,9 +48,7 @@ class RankFeatures:
     def __init__(self, sources: tuple[str, ...], items: ItemTable, trends: Trends) -> None:
         self.sources, self.items, self.trends = sources, items, trends
         names = [name for name in items.table.column_names if name.startswith("num:")]
-        self.numbers = [name.removeprefix("num:") for name in names]
-        columns = [pc.fill_null(items.table.column(name), np.nan).to_numpy() for name in names]
-        self.numbers_IM = np.stack(columns, 1).astype(np.float32) if columns else np.zeros((len(items), 0), np.float32)
+        self.numbers, self.numbers_IM = [name.removeprefix("num:") for name in names], items.numbers_IM
 
     @property
     def names(self) -> list[str]:
@@ -67,11 +65,11 @@ class RankFeatures:
         asked = self.trends.last_ms if user.asked_ms is None else user.asked_ms
         last = asked if user.last_ms is None else user.last_ms
         away_days = max(0.0, (asked - last) / DAY_MS)
-        crowd_CF = self.trends.at(asked)[places_C]
+        crowd_CF = self.trends.of(asked, places_C)
         age_C = crowd_CF[:, Trends.names.index("age")]
         numbers_CM = self.numbers_IM[places_C]
         columns = [
-            found.scores_CS, -np.log1p(found.ranks_CS), crowd_CF, self.trends.since(last, asked)[places_C],
+            found.scores_CS, -np.log1p(found.ranks_CS), crowd_CF, scores_at(self.trends.since(last, asked), places_C),
             (age_C < away_days)[:, None], numbers_CM, np.abs(numbers_CM - self._usual(user)),
             self._taste(user, places_C),
             np.broadcast_to(self._of_user(user, away_days), (len(places_C), len(_OF_USER))),

@@ -110,13 +110,6 @@ class VectorIndex:
             effort *= _WIDER
         return self._exact(query_1D, wanted, selector)
 
-    def search_exactly(self, query_D: np.ndarray, k: int, allowed_I: np.ndarray) -> Scored:
-        """Return what `search` would if it looked at every allowed item."""
-        wanted = min(k, int(np.count_nonzero(allowed_I)))
-        if wanted == 0 or not np.isfinite(query_D).all():
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        return self._exact(np.ascontiguousarray(query_D, np.float32).reshape(1, -1), wanted, _selector(allowed_I))
-
     def _covers(self, effort: float) -> bool:
         """Return whether a search of this effort looks at everything."""
         if self.kind == "ivf":

@@ -14,8 +14,10 @@ from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.crowd import PopularitySource, SegmentSource
 from motet.retrieval.factors import FactorSource
+from motet.retrieval.grown_index import GrownIndex
 from motet.retrieval.index import VectorIndex
 from motet.retrieval.linear import LinearSource
+from motet.retrieval.rows import Rows
 from motet.retrieval.sources import NeighbourSource, OwnSource, Source, UserSource, VectorSource
 from motet.retrieval.trends import Trends
 
@@ -44,10 +46,8 @@ def load_sources(
     """
     settings, crowd, count = recipe.retrieval, fitted or folder, len(items)
     makers: dict[str, Callable[[], Source]] = {
-        "vectors": lambda: VectorSource(VectorIndex.load(folder / "index.faiss"), items.unit_ID),
-        "profile": lambda: VectorSource(
-            VectorIndex.load(folder / "content.faiss"), items.content_IW, uses_content=True
-        ),
+        "vectors": lambda: _vector_source(folder / "index.faiss", items, items.unit_ID, uses_content=False),
+        "profile": lambda: _vector_source(folder / "content.faiss", items, items.content_IW, uses_content=True),
         "item_knn": lambda: _neighbour_source(crowd, "item_knn", count, None),
         "transitions": lambda: _neighbour_source(crowd, "transitions", count, settings.transition_decay),
         "user_knn": lambda: UserSource(*_met(crowd), count, settings.neighbours, settings.shrinkage),
@@ -61,6 +61,10 @@ def load_sources(
         "popularity_segment": lambda: SegmentSource(_segments(crowd, count)),
     }
     return {name: makers[name]() for name in settings.names if only is None or name in only}
+
+
+def _vector_source(path: Path, items: ItemTable, rows: Rows, uses_content: bool) -> VectorSource:
+    return VectorSource(GrownIndex(VectorIndex.load(path), rows, items), rows, uses_content)
 
 
 def _neighbour_source(folder: Path, kind: str, items: int, decay: float | None) -> NeighbourSource:

@@ -71,5 +71,6 @@ class LinearSource:
         """Answer if there is a history."""
         if not user.has_history:
             return None
+        user = user.within(len(self.weights_II))  # the others have no weight
         say_S = liking_weight(user.liking_S, self.disliked)
         return DenseAnswer(np.asarray(say_S @ self.weights_II[user.items_S], np.float32))

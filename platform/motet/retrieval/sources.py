@@ -8,6 +8,9 @@ again         what the user took before, most often first
 user_knn      what similar users met (Resnick et al., CSCW 1994), older and disliked events counting less
 
 Others stand in files of their own: `linear` (ease), `factors` (als), `crowd` (popularity).
+
+Items that came since the release stand behind its own. What was counted from events scores them as it scores an item
+that nobody met: zero.
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from motet.retrieval.index import Scored, VectorIndex
+from motet.retrieval.index import Index, Scored
+from motet.retrieval.rows import Rows
 from motet.retrieval.state import UserState
 
 
@@ -38,6 +42,16 @@ class Source(Protocol):
         """Return the source's opinion, or None if it has nothing to go by."""
 
 
+def scores_at(scores_I: np.ndarray, places_C: np.ndarray) -> np.ndarray:
+    """Look scores, or rows of them, up; zero for places behind the last."""
+    beyond_C = places_C >= len(scores_I)
+    if not beyond_C.any():
+        return np.asarray(scores_I[places_C])
+    found = scores_I[np.where(beyond_C, 0, places_C)]
+    found[beyond_C] = 0
+    return np.asarray(found)
+
+
 def top(places_N: np.ndarray, scores_N: np.ndarray, k: int) -> Scored:
     """Return the k best by score, ties by place."""
     order = np.lexsort((places_N, -scores_N))[:k]
@@ -48,8 +62,8 @@ def top(places_N: np.ndarray, scores_N: np.ndarray, k: int) -> Scored:
 class VectorAnswer:
     """Inner products with one query."""
 
-    index: VectorIndex
-    matrix_ID: np.ndarray
+    index: Index
+    matrix_ID: Rows | np.ndarray
     query_D: np.ndarray
 
     def best(self, k: int, allowed_I: np.ndarray) -> Scored:
@@ -81,7 +95,8 @@ class DenseAnswer:
     def best(self, k: int, allowed_I: np.ndarray) -> Scored:
         """Return the k best of the allowed ones."""
         places = np.flatnonzero(allowed_I)
-        scores = self.scores_I[places]
+        same = len(allowed_I) == len(self.scores_I)
+        scores = self.scores_I[places] if same else scores_at(self.scores_I, places)
         if len(places) > k:
             kept = np.argpartition(-scores, k - 1)[:k]
             places, scores = places[kept], scores[kept]
@@ -89,15 +104,15 @@ class DenseAnswer:
 
     def of(self, places_C: np.ndarray) -> np.ndarray:
         """Look the scores up."""
-        return self.scores_I[places_C]
+        return scores_at(self.scores_I, places_C)
 
 
 @dataclass(frozen=True)
 class VectorSource:
     """`vectors` or `profile`: an index over the rows of a matrix."""
 
-    index: VectorIndex
-    matrix_ID: np.ndarray
+    index: Index
+    matrix_ID: Rows | np.ndarray
     uses_content: bool = False
 
     def ask(self, user: UserState) -> Answer | None:
@@ -138,12 +153,14 @@ class NeighbourSource:
 
     def __init__(self, table: pa.Table, items: int, decay: float | None = None) -> None:
         self.decay = decay
-        self.starts_I = np.searchsorted(table.column("item").to_numpy(), np.arange(items + 1))
+        self.items = items
+        self.starts_I = np.searchsorted(table.column("item").to_numpy(), np.arange(items + 2))
         self.other_N = table.column("other").to_numpy().astype(np.int64)
         self.weight_N = table.column("weight").to_numpy()
 
     def neighbours(self, place: int) -> Scored:
-        """Return the neighbours of an item, best first."""
+        """Return the neighbours of an item, best first; none of one that came since the release."""
+        place = min(place, self.items)
         part = slice(self.starts_I[place], self.starts_I[place + 1])
         return self.other_N[part], self.weight_N[part]
 
@@ -151,7 +168,7 @@ class NeighbourSource:
         """Answer if there is a history."""
         if not user.has_history:
             return None
-        items_S = user.items_S
+        items_S = np.minimum(user.items_S, self.items)  # what came since the release has no neighbour
         if self.decay is None:
             say_S = np.ones(len(items_S), np.float32)
         else:
@@ -194,7 +211,8 @@ class UserSource:
         if not user.has_history:
             return None
         own_S = np.unique(user.items_S)
-        shared_U = np.asarray(self.by_item[:, own_S].sum(1)).ravel()
+        known_S = own_S[own_S < self.by_item.shape[1]]
+        shared_U = np.asarray(self.by_item[:, known_S].sum(1)).ravel()
         cosine_U = shared_U / (self.norm_U * np.sqrt(len(own_S)) + self.shrinkage)
         near, weights = top(np.flatnonzero(shared_U), cosine_U[shared_U > 0], self.keep)
         scores_I = self.says_UI[near].T @ weights

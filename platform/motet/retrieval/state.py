@@ -40,6 +40,14 @@ class UserState:
     known_to: str | None = None
     """Position in the event log up to which their events are known; None if it was not looked at."""
 
+    def within(self, items: int) -> "UserState":
+        """Return this state with those events only whose items are among the first `items` places."""
+        kept_S = self.items_S < items
+        if kept_S.all():
+            return self
+        labels_ST = None if self.labels_ST is None else self.labels_ST[kept_S]
+        return replace(self, items_S=self.items_S[kept_S], liking_S=self.liking_S[kept_S], labels_ST=labels_ST)
+
     @property
     def has_history(self) -> bool:
         """Whether there is any event to go by."""
@@ -86,6 +94,11 @@ class Candidates:
     def source_scores(self, row: int) -> dict[str, float]:
         """Return the score of each source that listed the item in this row."""
         return {name: float(self.scores_CS[row, self.sources.index(name)]) for name in self.found_by(row)}
+
+    def within(self, items: int) -> "Candidates":
+        """Return those candidates only that are among the first `items` places."""
+        kept_C = self.places_C < items
+        return self if kept_C.all() else self.take(np.flatnonzero(kept_C))
 
     def take(self, rows: np.ndarray) -> "Candidates":
         """Return some rows."""

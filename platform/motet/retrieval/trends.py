@@ -95,6 +95,7 @@ class Trends:
         )
         kept = int(np.clip(_KEPT_ITEMS // max(items, 1), 2, 64))
         self.at_bin, self.since_bin = (lru_cache(maxsize=kept)(work) for work in (self._at_bin, self._since_bin))
+        self.unmet = lru_cache(maxsize=64)(self._unmet)
 
     def bin_of(self, moment_ms: int) -> int:
         """Return the bin of a moment; one past the last bin for any moment after it."""
@@ -103,6 +104,16 @@ class Trends:
     def at(self, moment_ms: int) -> np.ndarray:
         """Return what is known of each item before the bin of a moment, float32 [I, len(names)]."""
         return self.at_bin(self.bins if moment_ms >= self.last_ms else self.bin_of(moment_ms))
+
+    def of(self, moment_ms: int, places_C: np.ndarray) -> np.ndarray:
+        """Return the rows of `at` of some items, [C, len(names)]; of one that came later, those of an item unmet."""
+        rows_IF = self.at(moment_ms)
+        beyond_C = places_C >= self.items
+        if not beyond_C.any():
+            return np.asarray(rows_IF[places_C])
+        rows_CF = rows_IF[np.where(beyond_C, 0, places_C)]
+        rows_CF[beyond_C] = self.unmet(self.bins if moment_ms >= self.last_ms else self.bin_of(moment_ms))
+        return np.asarray(rows_CF)
 
     def since(self, moment_ms: int, asked_ms: int) -> np.ndarray:
         """Return log(1 + events) of each item after one moment and before another, all and liked, float32 [I, 2]."""
@@ -136,7 +147,7 @@ class Trends:
         two_months_I = events @ (0.5 ** (age_N / 60.0))
         trend_I = np.log((events_IH[:, week] + 1) / (two_months_I + 1))
         first_I, last_I = _ends(events)
-        share = liked_IH[:, -1].sum() / max(events_IH[:, -1].sum(), 1.0)
+        share = float(liked_IH[:, -1].sum() / max(events_IH[:, -1].sum(), 1.0))
         liking_I = (liked_IH[:, -1] + _PRIOR_EVENTS * share) / (events_IH[:, -1] + _PRIOR_EVENTS)
         known_I = first_I >= 0
         columns = [
@@ -145,6 +156,14 @@ class Trends:
             np.where(known_I, (end - last_I) * days, _NEVER_DAYS)[:, None], liking_I[:, None],
         ]  # fmt: skip
         return np.concatenate(columns, 1).astype(np.float32)
+
+    def _unmet(self, end: int) -> np.ndarray:
+        """Return the row of an item without an event before the bin `end`, float32 [len(names)]."""
+        nobody = pa.table({name: pa.array([], pa.float32()) for name in ("item", "bin", "events", "liked")})
+        row_F = Trends([nobody], 1, self.first_ms, self.length_ms, self.last_ms).at_bin(1)[0].copy()
+        liked, events = (float(matrix[:, :end].sum()) for matrix in (self.liked, self.events))
+        row_F[Trends.names.index("liking")] = liked / max(events, 1.0)
+        return np.asarray(row_F)
 
     def save(self, folder: Path) -> None:
         """Write trends.parquet and trends.json."""

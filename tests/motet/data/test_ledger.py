@@ -32,10 +32,18 @@ def test_the_message_shows_the_sum() -> None:
     assert "read 10 rows but kept 6 + quarantined 3 + merged 2 = 11; rows were lost or doubled" in str(error.value)
 
 
+def test_rows_of_removed_items_count_and_are_said() -> None:
+    Ledger(10, 6, 2, 1, removed=1).check("items")
+    with pytest.raises(DataError, match=r"kept 6 \+ removed 2 \+ quarantined 3 \+ merged 1 = 12; rows"):
+        Ledger(10, 6, 3, 1, removed=2, added=4).check("items")
+
+
 _COUNTS = st.integers(0, 100)
 _LEDGER = st.builds(
-    lambda kept, bad, merged: Ledger(kept + bad + merged, kept, bad, merged, Counter({"null": bad} if bad else {})),
-    _COUNTS, _COUNTS, _COUNTS,
+    lambda kept, bad, merged, removed, added: Ledger(
+        kept + bad + merged + removed, kept, bad, merged, Counter({"null": bad} if bad else {}), removed, added
+    ),
+    _COUNTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS,
 )  # fmt: skip
 
 
