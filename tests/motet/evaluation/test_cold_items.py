@@ -52,7 +52,8 @@ def test_the_report_has_the_share_and_the_figures_of_cold_items(tiny) -> None:
     """One of three items has more than five events; one of two users took a cold one."""
     items = _ITEMS.set_column(0, "count", [[9, 2, 0]])
     value = {"motet": 1.0, "popularity": 0.5, "random": 0.0}
-    cold = {"lists": dict.fromkeys(value, [1, 2]), "metrics": {n: dict.fromkeys(METRICS, v) for n, v in value.items()}}
+    metrics = {name: dict.fromkeys(METRICS, one) for name, one in value.items()}
+    cold = {"lists": {name: [1, 2] for name in value}, "metrics": metrics}
     rows = [_row("a", [[0.9, 1, -1]], cold=cold), _row("b", [[0.2, 0, -1]], cold=None)]
     found = sections(rows, items, tiny.recipe)["ranking_cold_items"]
     assert (found["items"], found["share"], found["users"]) == (2, pytest.approx(2 / 3), 1)
