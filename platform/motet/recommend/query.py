@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from motet.errors import DataError, RequestError
+from motet.itemlog.entry import Value
 from motet.ranking.reasons import Reason
 from motet.recipe import Recipe
 from motet.storage import read_json
@@ -32,6 +33,8 @@ class Query:
     """Items that must not be shown."""
     weights: Mapping[str, float] | None = None
     """Weight of each score in place of the surface's."""
+    attributes: Mapping[str, Value] | None = None
+    """What is said of the user, by column of the recipe's users, in place of what is stored."""
 
 
 @dataclass(frozen=True)
