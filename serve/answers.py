@@ -41,6 +41,7 @@ def to_query(request: RecommendRequest) -> Query:
         allow=tuple(request.allow) if request.allow is not None else None,
         deny=tuple(request.deny),
         weights=request.weights,
+        attributes=request.attributes,
     )
 
 

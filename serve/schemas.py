@@ -67,6 +67,12 @@ class RecommendRequest(Request):
         None, max_length=200, description="Items, oldest first; replaces the stored history."
     )
     text: Text | None = Field(None, description="What is wanted, in words.")
+    attributes: dict[Name, Text | Number | list[Text]] | None = Field(
+        None,
+        min_length=1,
+        max_length=50,
+        description="What is known of who asks, by column of the recipe's users; in place of what is stored.",
+    )
     surface: Name | None = Field(
         None, description="Which value function orders the items; the recipe's first by default."
     )

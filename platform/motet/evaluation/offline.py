@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from motet.evaluation.cold_items import ColdItems
 from motet.evaluation.held_out import HeldOut, target_rows
 from motet.evaluation.ranking_metrics import EMPTY, rank_metrics
 from motet.recipe import Recipe
@@ -48,6 +49,7 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
     | lists, metrics | by system: `motet` (all steps) or a single source's own order; nothing without a target |
     | tasks | by score the prediction, label and slate of each held-out event |
     | gates | mean weight of each expert by task over the held-out events, None without gates |
+    | cold | lists and metrics among cold items if a target is one, None else; see `cold_items` |
     | policy | what `off_policy` needs of the events with a known propensity, None without |
     """
     embedder, recipe = recommender.embedder, recommender.retriever.recipe
@@ -56,8 +58,8 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
         surface=recipe.evaluate.surface,
         k=recipe.evaluate.k,
     )
-    rows = []
-    for user, state in zip(users, states, strict=True):
+    rows, cold = [], ColdItems(recommender, query)
+    for number, (user, state) in enumerate(zip(users, states, strict=True)):
         targets = set(user.targets_N[target_rows(user, recipe)].tolist())
         logged = user.propensities_N is not None and not np.isnan(user.propensities_N).all()
         shown = _shown(recommender, state, query) if targets or logged else []
@@ -71,6 +73,7 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
                 "metrics": {name: rank_metrics(places, targets, query.k) for name, places in lists.items()},
                 "tasks": _tasks(recommender, state, user),
                 "gates": _gates(recommender, state, user),
+                "cold": cold.row(state, targets, number),
                 "policy": _policy(recommender, state, user, shown) if logged else None,
             }
         )

@@ -39,14 +39,16 @@ def _counts(report: Mapping[str, Any]) -> str:
 
 def _ledger(report: Mapping[str, Any]) -> str:
     rows = [_ledger_row(name, entry) for name, entry in (report.get("ledger") or {}).items()]
-    caption = "Every row that was read is kept, quarantined with a reason, or merged into another"
+    caption = "Every row that was read is kept, quarantined with a reason, merged into another, or of a removed item"
     return section("Row ledger", table(caption, ("table", *_LEDGER, "reasons"), rows)) if rows else ""
 
 
 def _ledger_row(name: str, entry: Mapping[str, Any]) -> list[Cell]:
     reasons = sorted((entry.get("reasons") or {}).items(), key=lambda pair: (-pair[1], pair[0]))
     words = [f"{reason}: {number(count)}" for reason, count in reasons]
-    missing = entry.get("read", 0) - sum(entry.get(part, 0) for part in _LEDGER[1:])
+    if removed := entry.get("removed", 0):
+        words.append(f"removed by the item log: {number(removed)}")
+    missing = entry.get("read", 0) - removed - sum(entry.get(part, 0) for part in _LEDGER[1:])
     if missing:
         words.append(f"{number(missing)} rows unaccounted for")
     last = Cell(", ".join(words) or DASH, "words bad" if missing else "words")
@@ -80,6 +82,7 @@ _SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     _ledger,
     page_ranking.ranking,
     page_ranking.ranking_of_new_users,
+    page_ranking.ranking_of_cold_items,
     page_models.tasks,
     page_models.off_policy,
     page_models.experts,

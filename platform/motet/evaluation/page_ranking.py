@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from motet.evaluation import plots
-from motet.evaluation.markup import STAR, Cell, interval, number, plot, section, table
+from motet.evaluation.markup import STAR, Cell, interval, number, plot, section, table, text
 
 _CUT_METRICS = ("ndcg", "hit", "recall", "recall_capped", "mrr")
 _RANKING = {
@@ -29,11 +29,24 @@ def ranking_of_new_users(report: Mapping[str, Any]) -> str:
     return _ranking_part(report.get("ranking_new_users") or {}, "Ranking of users without a history")
 
 
-def _ranking_part(ranking: Mapping[str, Any], title: str) -> str:
+def ranking_of_cold_items(report: Mapping[str, Any]) -> str:
+    """Writes how they rank cold items for those who took one."""
+    ranking = report.get("ranking_cold_items") or {}
+    if not ranking:
+        return ""
+    words = (
+        f"{number(ranking['items'])} of the items ({ranking['share']:.1%}) have at most "
+        f"{ranking['most_events']} events; they alone are ranked here, for {number(ranking['lists'])} questions."
+    )
+    return _ranking_part(ranking, "Ranking of cold items", text("p", words))
+
+
+def _ranking_part(ranking: Mapping[str, Any], title: str, *first: str) -> str:
     systems, k = ranking.get("systems") or {}, ranking.get("k", 10)
     if not systems:
         return ""
     parts = [
+        *first,
         _ranking_table(systems, k),
         _differences(ranking.get("differences") or {}, k),
         plot(plots.ndcg_bars(systems, k), f"NDCG@{k} of each system"),

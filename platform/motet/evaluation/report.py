@@ -6,8 +6,10 @@ The report is a plain dict. Every section may be missing; the page then leaves i
 |---|---|
 | recipe, protocol, created | the recipe's name, the protocol in words, the time in ISO format |
 | counts | `{"users": n, "items": n, "interactions": n, "evaluated_users": n}` |
-| ledger | for each table `{"read": n, "kept": n, "quarantined": n, "merged": n, "reasons": {reason: n}}` |
+| ledger | for each table `{"read": n, "kept": n, "quarantined": n, "merged": n, "removed": n, "reasons": {...: n}}` |
 | ranking | `{"k": 10, "systems": {name: {metric: figure}}, "differences": {name: figure}}` |
+| ranking_new_users | the same for users without a history, under a split by time |
+| ranking_cold_items | the same among cold items, which are `items` and a `share` of all; see `cold_items` |
 | tasks | for each task its `kind`, the figures of its report in `motet.kinds`, its `calibrator` and what was `tried` |
 | off_policy | `{"k": 10, "tasks": {task: what `off_policy.estimates` gives}}` |
 | experts | for each task the mean weight of each expert in its mixture |

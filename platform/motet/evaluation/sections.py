@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from motet.errors import EvaluationError
 from motet.evaluation.bootstrap import ratio_interval
+from motet.evaluation.cold_items import COLD_EVENTS
 from motet.evaluation.off_policy import Logged, estimates
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import (
@@ -45,12 +46,24 @@ def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
     new = [row for row in rows if row["metrics"] and not row["warm"]]
     if apart and new:
         parts["ranking_new_users"] = _ranking(new, items, recipe)
+    if (cold := _cold(rows, items, recipe)) is not None:
+        parts["ranking_cold_items"] = cold
     parts["tasks"] = {score.name: _task(score, rows) for score in recipe.scores}
     if apart:
         with_history = [row for row in rows if row["warm"]]
         for score in recipe.scores:
             parts["tasks"][f"{score.name}, users with a history"] = _task(score, with_history)
     return parts | {"off_policy": off_policy(rows, recipe), "experts": experts(rows, recipe)}
+
+
+def _cold(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any] | None:
+    """Return the ranking among cold items, of which each share is one of the whole; None if nobody took one."""
+    asked = [{"user": row["user"], **row["cold"]} for row in rows if row.get("cold")]
+    if not asked:
+        return None
+    count = int((items.column("count").to_numpy() <= COLD_EVENTS).sum())
+    shares = {"items": count, "share": count / items.num_rows, "most_events": COLD_EVENTS}
+    return shares | _ranking(asked, items, recipe)
 
 
 def _ranking(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:

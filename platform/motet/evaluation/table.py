@@ -19,6 +19,10 @@ def print_report(report: Mapping[str, Any]) -> None:
     console = Console(width=max(_WIDTH, Console().width))
     console.print(report["protocol"], markup=False, highlight=False)
     console.print(ranking_table(report["ranking"]))
+    if cold := report.get("ranking_cold_items"):
+        table = ranking_table(cold)
+        table.title = f"among {cold['items']:,} cold items ({cold['share']:.1%} of all): {table.title}"
+        console.print(table)
     if report.get("tasks"):
         console.print(task_table(report["tasks"]))
 

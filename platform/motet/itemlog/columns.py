@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from motet.data_settings import Items
+from motet.data_settings import Entity, Items
 from motet.errors import RequestError
 from motet.itemlog.entry import Value
 
@@ -25,26 +25,35 @@ def to_columns(text: str | None, attributes: Mapping[str, Value], items: Items) 
         if items.text[0] in found:
             raise RequestError(f"text: is the column {items.text[0]}, which attributes names too; give it once")
         found[items.text[0]] = text
-    for name, value in found.items():
-        _require_kind(name, value, items)
-    return {name: _whole(value) for name, value in found.items()}
+    require_kinds(found, items)
+    return {name: whole(value) for name, value in found.items()}
 
 
 def _names(items: Items) -> list[str]:
     return [name for name in items.columns if name != items.id]
 
 
-def _require_kind(name: str, value: Value, items: Items) -> None:
-    if name in items.numbers:
-        if isinstance(value, str | list):
-            raise RequestError(f"attributes: {name} is a number")
-    elif name in items.categories:
-        if not isinstance(value, str | list):
-            raise RequestError(f"attributes: {name} is a category; give a text, or a list of texts")
-    elif not isinstance(value, str):
-        raise RequestError(f"attributes: {name} is a text")
+def require_kinds(values: Mapping[str, Value], entity: Entity) -> None:
+    """Refuse values that are not of the kind of their column.
+
+    Args:
+        values: by column.
+        entity: the recipe's items or users.
+
+    Raises:
+        RequestError: naming the column and its kind.
+    """
+    for name, value in values.items():
+        if name in entity.numbers:
+            if isinstance(value, str | list):
+                raise RequestError(f"attributes: {name} is a number")
+        elif name in entity.categories:
+            if not isinstance(value, str | list):
+                raise RequestError(f"attributes: {name} is a category; give a text, or a list of texts")
+        elif not isinstance(value, str):
+            raise RequestError(f"attributes: {name} is a text")
 
 
-def _whole(value: Value) -> Value:
+def whole(value: Value) -> Value:
     """Return 1999.0 as 1999, so that it reads as people write it where a number is part of the text."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

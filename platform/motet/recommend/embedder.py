@@ -19,6 +19,7 @@ from motet.itemlog.live import LiveItems
 from motet.model.io import load_model
 from motet.model.users import Events
 from motet.people import People, Person
+from motet.recommend.attributes import with_attributes
 from motet.recommend.query import Query, read_recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import Level, UserState
@@ -92,8 +93,11 @@ class Embedder:
     def encode(self, texts: Sequence[str]) -> list[TextVector]:
         """Return what the language model makes of texts of items, for the item log."""
         key = read_json(self.folder / "encoder.json")["key"]
-        vectors_ND = self.encoder.encode(texts)
+        vectors_ND = self._raw_texts(texts)
         return [TextVector.of(key, *one) for one in zip(hex_keys(texts), vectors_ND, strict=True)]
+
+    def _raw_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encoder.encode(texts)
 
     def require_encoder(self) -> None:
         """Load the language model now."""
@@ -106,7 +110,7 @@ class Embedder:
             return self.states([self.person(query) for query in queries])
 
     def person(self, query: Query) -> Person:
-        """Return who asks: what is known of the user, with the query's history and text put in its place.
+        """Return who asks: what is known of the user, with the query's attributes, history and text in its place.
 
         Raises:
             RequestError: if nothing of the given history is in the catalogue.
@@ -114,14 +118,17 @@ class Embedder:
         person = self.people.find(query.user)
         if self._live is not None and query.user is not None and query.history is None:
             person = self._live.person(query.user, person)
+        if query.attributes is not None:
+            person = with_attributes(person, query.attributes, self.recipe, self.people, self._raw_texts)
         if query.history is not None:
             places_S = self.items.places(list(query.history))
             if len(query.history) and not len(places_S):
                 raise RequestError("history: none of these items is in the catalogue")
-            level: Level = "history" if len(places_S) else "popular"
+            nothing: Level = "popular" if query.attributes is None else "attributes"
+            level: Level = "history" if len(places_S) else nothing
             person = person.with_history(places_S, level)
         if query.text:
-            person = person.with_text(self.people.whitening.apply(self.encoder.encode([query.text]))[0])
+            person = person.with_text(self.people.whitening.apply(self._raw_texts([query.text]))[0])
         return person
 
     def states(self, people: Sequence[Person]) -> list[UserState]:

@@ -12,6 +12,7 @@ from motet.itemlog.entry import ItemEntry
 from motet.itemlog.following import follow_names
 from motet.itemlog.live import LiveItems
 from motet.ranking.reasons import Reason
+from motet.recommend.attributes import check_attributes
 from motet.recommend.filling import Filler
 from motet.recommend.query import Item, Query, find_surface, find_weights, read_recipe
 from motet.recommend.screening import screen
@@ -61,9 +62,11 @@ class Popular:
         """Refuse what this release cannot answer, before any step is asked.
 
         Raises:
-            RequestError: for a surface, weight, filter or condition that the release does not have.
+            RequestError: for a surface, weight, attribute, filter or condition that the release does not have.
         """
         find_weights(self.recipe, query)
+        if query.attributes is not None:
+            check_attributes(query.attributes, self.recipe)
         for name, asked in query.filters.items():
             self.items.matches(name, asked)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from motet.errors import DataError, RequestError
+from motet.itemlog.entry import Value
 from motet.ranking.reasons import Reason
 from motet.recipe import Recipe
 from motet.storage import read_json
@@ -36,6 +37,8 @@ class Query:
     """Id of the request; it decides what is explored. Nothing is if it has none."""
     recorded: bool = False
     """The answer comes with the numbers of all candidates."""
+    attributes: Mapping[str, Value] | None = None
+    """What is said of the user, by column of the recipe's users, in place of what is stored."""
 
 
 @dataclass(frozen=True)

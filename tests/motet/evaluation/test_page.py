@@ -313,3 +313,10 @@ def test_braces_and_quotes_stay_as_they_are() -> None:
     page = _Page(_planted(_report(), "{body}\"'"))
     assert page.all_of("h1") == ["Evaluation of {body}\"'"]
     assert "Reliability of {body}\"'" in page.pictures()
+
+
+def test_rows_of_removed_items_are_accounted_for() -> None:
+    entry = {"read": 4, "kept": 2, "quarantined": 0, "merged": 1, "removed": 1, "reasons": {}}
+    shown = render({"ledger": {"items": entry}})
+    assert "removed by the item log: 1" in shown
+    assert "unaccounted" not in shown
