@@ -109,7 +109,7 @@ class RecommendedItem(BaseModel):
         "At level retrieval the chance of being next, at level popular the popularity."
     )
     scores: dict[str, float] = Field(description="Calibrated score of every task; at lower levels what is known.")
-    sources: list[str] = Field(description="The sources that found the item.")
+    sources: list[str] = Field(description="The sources that found the item, and explore if it was drawn.")
     reason: ReasonModel
 
 

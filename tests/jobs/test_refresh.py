@@ -14,7 +14,7 @@ from jobs.prepare import prepare
 from jobs.refresh import command, refresh
 from jobs.stages import Run, claim_workspace
 from jobs.train import read_metrics, train
-from motet.data.parquet import read_parquet, write_parquet
+from motet.data.parquet import read_parquet
 from motet.errors import DataError, RecipeError, ReleaseError
 from motet.events.event import Event
 from motet.events.segments import Segments
@@ -24,7 +24,7 @@ from motet.recipe_file import load_recipe
 from motet.recommend import Query, Recommender
 from motet.records.impressions import Rules, export_impressions
 from motet.records.replay import record_of
-from motet.records.table import to_table
+from motet.records.table import to_table, write_table
 from motet.release.publish import Releases
 from tests.synthetic import recipe as shop_recipe
 from tests.synthetic import write_recipe, write_shop
@@ -60,7 +60,7 @@ def shown(release: Path, folder: Path) -> list[tuple[str, str, list[str]]]:
         ids, order = recommender.embedder.items.ids, (-one.values_C).argsort(kind="stable")[:5]
         lists.append((f"r{number}", f"u{number}", [ids[place] for place in one.places_C[order]]))
     ids = pa.array(recommender.embedder.items.ids)
-    write_parquet(folder / "a.parquet", to_table(records, lambda _: ids))
+    write_table(folder / "a.parquet", to_table(records, lambda _: ids))
     return lists
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from motet.data.parquet import write_parquet
 from motet.record_settings import RecordSettings
 from motet.records.record import Record
-from motet.records.table import to_table
+from motet.records.table import to_table, write_table
 
 _PAUSE_S = 1.0
 _OLD_S = 3600.0
@@ -86,7 +85,7 @@ class RecordWriter:
         self._number += 1
         path = self.folder / f"{self.name}-{self._number:08d}.parquet"
         try:
-            write_parquet(path, to_table(records, self.ids_of))
+            write_table(path, to_table(records, self.ids_of))
         except Exception:
             self.on_drop(len(records))
             _log.exception("%d records are lost, %s cannot be written", len(records), path)
