@@ -77,7 +77,12 @@ def test_prepare_reads_what_was_shown_and_training_learns_from_it(released, tmp_
         *shop_recipe(folder, Path("x"))["tasks"],
         {"name": "click", "kind": "binary", "label": "got_click > 0", "delay_days": 1.0},
     ]
-    changes = [f"tasks={json.dumps(tasks)}", "train.epochs=1", "train.refit=false"]
+    changes = [
+        f"tasks={json.dumps(tasks)}",
+        "train.epochs=1",
+        "train.refit=false",
+        "data.interactions.propensity=chance",
+    ]
     with pytest.raises(RecipeError, match=r"events\.csv has no column 'got_click'"):
         check_inputs(load_recipe(file, changes))
     target = tmp_path / "shown.parquet"
@@ -100,6 +105,8 @@ def test_prepare_reads_what_was_shown_and_training_learns_from_it(released, tmp_
     assert rated["timestamp"] == NOW_MS + 2000
     old = [row for row in rows.values() if row["timestamp"] < NOW_MS]
     assert {row["label:click"] for row in old} == {None}
+    chances = read_parquet(prepared.folder / "histories").column("propensities").combine_chunks().flatten()
+    assert chances.drop_null().to_pylist() == [0.2] * 60
     trained = train(run, prepared, embed(run, prepared))
     assert read_metrics(trained.folder)[0]["losses"]["click"] > 0
 

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,14 @@ def _lists(parts: list[np.ndarray]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), _numbers([one.reshape(-1) for one in parts], np.float32))
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write records as parquet, whole or not at all."""
+def write_table(path: Path | pa.NativeFile, table: pa.Table) -> None:
+    """Write records as parquet; a file is there whole or not at all."""
     layout = {"use_byte_stream_split": _SPLIT, "use_dictionary": _REPEATED}
-    checked = {"compression": "zstd", "write_page_checksum": True}
-    write_file_atomic(path, lambda target: pq.write_table(table, target, **layout, **checked))
+    write = partial(pq.write_table, table, compression="zstd", write_page_checksum=True, **layout)
+    if isinstance(path, Path):
+        write_file_atomic(path, write)
+    else:
+        write(path)
 
 
 def to_query(row: dict[str, Any]) -> Query:
