@@ -24,6 +24,7 @@ from jobs.estimates import Folds, write_estimates
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
 from jobs.stages import Result, Run, code_version, run_stage, say
 from jobs.train_worker import train_worker
+from jobs.warm import REFIT, Warm, WarmStart
 from jobs.windows import TrainWindows, ValidationWindows
 from motet.data.moments import AsOf, Before, first_training
 from motet.data.parquet import write_parquet
@@ -31,7 +32,7 @@ from motet.data.split import TEST
 from motet.errors import DataError, TrainingError
 from motet.estimates import NAMES
 from motet.kinds import LabelScale
-from motet.model.io import ModelCard
+from motet.model.io import ModelCard, load_model
 from motet.recipe import Recipe
 from motet.storage import read_json
 from motet.training.checkpoint import (
@@ -43,9 +44,8 @@ CODE = (
     "platform/motet/kinds",
     "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/train_worker.py",
     "jobs/windows.py", "jobs/histories.py",
-    "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py",
+    "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py", "jobs/warm.py",
 )  # fmt: skip
-REFIT = "refit"
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,27 @@ class Fit:
         as_of: the events that it is trained on.
         checkpoints: where its epochs are kept until it is done.
         last: the epoch after which it is done, without validation; by validation if None.
+        warm: where it goes on from; fresh weights and all windows if None.
     """
 
     as_of: AsOf
     checkpoints: Path
     last: int | None = None
+    warm: WarmStart | None = None
 
     @property
     def validates(self) -> bool:
         """Whether validation chooses the epoch."""
         return self.last is None
 
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs there are; the recipe's if None."""
+        return self.last if self.last is not None or self.warm is None else self.warm.epochs
 
-def train(run: Run, prepared: Result, embedded: Result) -> Result:
-    """Run the stage."""
+
+def train(run: Run, prepared: Result, embedded: Result, warm: Warm | None = None) -> Result:
+    """Run the stage; with `warm` go on from another network, with what it has not seen."""
     recipe = run.recipe
     inputs = {
         "model": recipe.model.model_dump(mode="json"),
@@ -80,12 +87,13 @@ def train(run: Run, prepared: Result, embedded: Result) -> Result:
         "prepared": prepared.id,
         "embedded": embedded.id,
         "code": code_version(*CODE),
+        **({"warm": warm.to_dict()} if warm is not None else {}),
     }
-    work = partial(_work, run=run, prepared=prepared, embedded=embedded)
+    work = partial(_work, run=run, prepared=prepared, embedded=embedded, warm=warm)
     return run_stage(run, "train", "runs", inputs, work)
 
 
-def _work(folder: Path, run: Run, prepared: Result, embedded: Result) -> dict[str, Any]:
+def _work(folder: Path, run: Run, prepared: Result, embedded: Result, warm: Warm | None) -> dict[str, Any]:
     recipe, settings = run.recipe, run.recipe.train
     require("CPU", settings.workers * settings.cpus_per_worker, "train.workers x train.cpus_per_worker")
     require("GPU", settings.workers * settings.use_gpu, "train.workers with train.use_gpu")
@@ -94,11 +102,14 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result) -> dict[st
     first = Fit(
         first_training(recipe.data.split, percentiles, settings.held_back),
         run.workspace / "runs" / f"{name}.checkpoints",
+        warm=warm.start(refit=False) if warm else None,
     )
     _fit(folder, first, run, prepared, embedded)
     summary = _summary(read_metrics(folder), recipe)
     if settings.refit:
-        again = Fit(Before(TEST), run.workspace / "runs" / f"{name}.{REFIT}.checkpoints", summary["best_epoch"])
+        checkpoints = run.workspace / "runs" / f"{name}.{REFIT}.checkpoints"
+        start = warm.start(refit=True) if warm else None
+        again = Fit(Before(TEST), checkpoints, summary["best_epoch"], start)
         _fit(folder / REFIT, again, run, prepared, embedded)
         shutil.rmtree(again.checkpoints)
     shutil.rmtree(first.checkpoints)
@@ -116,6 +127,8 @@ def _fit(folder: Path, fit: Fit, run: Run, prepared: Result, embedded: Result) -
     statistics = train_statistics(prepared.folder, prepared.summary["items"], fit.as_of)
     write_parquet(folder / "counts.parquet", pa.table({"count": statistics.counts_I}))
     scales = checked_scales(recipe, statistics)
+    if fit.warm is not None:
+        scales = load_model(fit.warm.network)[1].scales  # the heads speak in these
     folds = _estimates(folder, fit, recipe, prepared, scales)
     config = _worker_config(run, prepared, embedded, statistics, scales, fit)
     done = threading.Event()
@@ -193,8 +206,10 @@ def _worker_config(
         "counts": counts_I,
         "texts": UserTexts(str(cache), str(embedded.folder), embedded.summary["dim"]),
         "checkpoints": str(fit.checkpoints),
-        "last": fit.last,
-        "rows": _count_windows(prepared.folder, run.recipe),
+        "last": fit.epochs,
+        "validates": fit.validates,
+        "warm": fit.warm,
+        "rows": _count_windows(prepared.folder, run.recipe, fit.warm),
     }
 
 
@@ -211,9 +226,11 @@ def checked_scales(recipe: Recipe, statistics: Statistics) -> dict[str, LabelSca
     return scales
 
 
-def _count_windows(prepared: Path, recipe: Recipe) -> int:
+def _count_windows(prepared: Path, recipe: Recipe, warm: WarmStart | None) -> int:
     """Estimate the training windows per epoch from the number of interactions, for the learning rate's schedule."""
     events = read_json(prepared / "ledger.json")["interactions"]["kept"]
+    if warm is not None:
+        return max(1, int(events - warm.known_events))
     users = read_json(prepared / "manifest.json")["summary"]["users"]
     return int(users + events // max(1, recipe.model.history // 2))
 
@@ -223,8 +240,8 @@ def _trainer(recipe: Recipe, prepared: Result, config: dict[str, Any], fit: Fit,
     shards = shards_of(prepared.folder)
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
     read = {"history": recipe.model.history, "text": config["texts"]}
-    workers = max(1, settings.workers)
-    windows = TrainWindows(as_of=fit.as_of, multiple_of=workers, folds=folds, **read)
+    workers, fresh = max(1, settings.workers), fit.warm.fresh if fit.warm is not None else None
+    windows = TrainWindows(as_of=fit.as_of, multiple_of=workers, folds=folds, fresh=fresh, **read)
     datasets = {"train": rows.map_batches(windows, batch_size=1, batch_format="pyarrow")}
     if fit.validates:
         held = ValidationWindows(known=recipe.evaluate.history, folds=folds, **read)
@@ -256,7 +273,7 @@ def _follow(path: Path, recipe: Recipe, fit: Fit, done: threading.Event) -> None
             row = json.loads(line)
             losses = ", ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())
             found = f"{recipe.selection} {row['validation'][recipe.selection]:.4f}" if fit.validates else "refit"
-            say(f"train: epoch {row['epoch']}/{fit.last or recipe.train.epochs} loss {losses}; {found} "
+            say(f"train: epoch {row['epoch']}/{fit.epochs or recipe.train.epochs} loss {losses}; {found} "
                 f"({row['seconds']:.1f} s)")  # fmt: skip
         shown = max(shown, len(lines))
         if last:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import ray.train
 
 from jobs.histories import item_inputs
+from jobs.warm import warm_up
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.storage import new_folder, write_atomic
@@ -39,6 +40,8 @@ def train_worker(config: dict[str, Any]) -> None:
     step = TrainStep(card.build(), catalogue, card.tasks, card.scales, recipe.train).to(device)
     trainer = Trainer(step, recipe, device, -(-config["rows"] // recipe.train.batch_size))
     newest = newest_whole(Path(config["checkpoints"]))
+    if newest is None and config["warm"] is not None:
+        warm_up(step.model, config["warm"], Path(config["prepared"]))
     if newest is not None:
         state = load_checkpoint(newest, step.model, trainer.optimizer)
         trainer.restore(Progress(**state["progress"]))
@@ -72,7 +75,7 @@ def train_worker(config: dict[str, Any]) -> None:
         return (collate(table, names, recipe.model.history) for table in held.batches(0, 256, None))
 
     report = partial(_report, trainer=trainer, card=card, config=config, rank=rank)
-    trainer.run(batches, validation if config["last"] is None else None, report, config["last"])
+    trainer.run(batches, validation if config["validates"] else None, report, config["last"])
 
 
 def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], rank: int) -> None:

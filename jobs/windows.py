@@ -1,6 +1,7 @@
 """Shards of histories and users to the rows that training and validation read, on Ray Data's workers."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,12 +28,35 @@ class _Windows:
             )
 
 
-class TrainWindows(_Windows):
-    """Training windows of shards, over the events before a moment."""
+@dataclass(frozen=True)
+class Fresh:
+    """What a network has not been trained on yet."""
 
-    def __init__(self, as_of: AsOf, multiple_of: int, history: int, text: UserTexts, folds: Folds | None) -> None:
+    users_ms: int
+    """Only users with an event later than this."""
+    window_ms: int | None
+    """Of these only windows with a target later than this; all if None."""
+
+    def users(self, histories: pa.Table) -> pa.Table:
+        """Return the histories of these users."""
+        latest = [max(moments, default=0) for moments in histories.column("timestamps").to_pylist()]
+        return histories.filter(pa.array([one > self.users_ms for one in latest], pa.bool_()))
+
+
+class TrainWindows(_Windows):
+    """Training windows of shards, over the events before a moment; of a warm start only what is fresh."""
+
+    def __init__(
+        self,
+        as_of: AsOf,
+        multiple_of: int,
+        history: int,
+        text: UserTexts,
+        folds: Folds | None,
+        fresh: Fresh | None = None,
+    ) -> None:
         super().__init__(history, text, folds)
-        self.as_of, self.multiple_of = as_of, multiple_of
+        self.as_of, self.multiple_of, self.fresh = as_of, multiple_of, fresh
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows of `motet.training.windows.train_rows`."""
@@ -40,9 +64,11 @@ class TrainWindows(_Windows):
 
         for name, histories, users in self.tables(batch):
             chosen = self.folds.of(name, histories.column("user").to_pylist()) if self.folds else None
+            if self.fresh is not None:
+                histories = self.fresh.users(histories)
             yield train_rows(
                 self.as_of.parts(histories), users, self.history, self.text, self.multiple_of,
-                chosen.__getitem__ if chosen is not None else None,
+                chosen.__getitem__ if chosen is not None else None, self.fresh.window_ms if self.fresh else None,
             )  # fmt: skip
 
 

@@ -111,11 +111,11 @@ class RecommendedItem(BaseModel):
     id: str
     title: str
     value: float = Field(
-        description="Weighted sum of the scores on this surface; items are in this order, but for diversity and caps. "
-        "At level retrieval the chance of being next, at level popular the popularity."
+        description="Weighted sum of the scores on this surface; items are in this order, but for diversity, caps "
+        "and what was drawn to explore. At level retrieval the chance of being next, at level popular the popularity."
     )
     scores: dict[str, float] = Field(description="Calibrated score of every task; at lower levels what is known.")
-    sources: list[str] = Field(description="The sources that found the item.")
+    sources: list[str] = Field(description="The sources that found the item, and explore if it was drawn.")
     reason: ReasonModel
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from motet import data_settings, settings
 from motet.data_settings import Clean, Entity, Interactions, Items, Section, Split, Table, Users, ValueRange
 from motet.recipe import Recipe
+from motet.record_settings import RecordSettings
 from motet.settings import (
     Deployment,
     EncoderSettings,
@@ -18,7 +19,7 @@ from motet.settings import (
     ServeSettings,
     TrainSettings,
 )
-from motet.surface_settings import Surface
+from motet.surface_settings import Exploration, Surface
 
 _ITEMS = {"path": "x", "text": ["title"]}
 
@@ -37,6 +38,16 @@ _ITEMS = {"path": "x", "text": ["title"]}
         (Interactions, {"path": "x", "user": "a", "item": "a"}, "user, item and timestamp are 'a', 'a', 'timestamp'"),
         (Interactions, {"path": "x", "timestamp_unit": "min"}, "'s', 'ms', 'us', 'ns' or 'iso'"),
         (Interactions, {"path": "x", "repeats": "first"}, "'last' or 'keep'"),
+        (Interactions, {"path": "x", "records": ""}, "at least 1 character"),
+        (RecordSettings, {"store": "csv"}, "'parquet' or 'none'"),
+        (RecordSettings, {"share": 0}, "greater than 0"),
+        (RecordSettings, {"flush_s": 0}, "greater than 0"),
+        (RecordSettings, {"rows": 0}, "greater than or equal to 1"),
+        (RecordSettings, {"waiting": 0}, "greater than or equal to 1"),
+        (Exploration, {"share": 1.5}, "less than or equal to 1"),
+        (Exploration, {"slots": 0}, "greater than or equal to 1"),
+        (Exploration, {"temperature": 0}, "greater than 0"),
+        (Exploration, {"places": "first"}, "'last' or 'spread'"),
         (Items, {"path": "x", "text": []}, "at least 1 item"),
         (Items, {**_ITEMS, "multi": {"g": "|"}}, "multi: 'g' is not in categories []; add it there"),
         (Items, {**_ITEMS, "categories": ["g"], "multi": {"g": ""}}, "multi: 'g' has the separator ''; give the text"),

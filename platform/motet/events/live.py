@@ -99,6 +99,12 @@ class LiveUsers:
         """Return a user's events that count, oldest first, after a look at the log."""
         return self._known(user)[0]
 
+    def counts(self) -> dict[str, int]:
+        """Return how many events beyond the release are held of each user, after a look at the log."""
+        self.catch_up()
+        with self._lock:
+            return {user: len(held) for user, held in self._events.items()}
+
     def _known(self, user: str) -> tuple[list[Event], Position]:
         """Return (a user's events that count, the position in the log up to which they are known)."""
         self.catch_up()

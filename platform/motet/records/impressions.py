@@ -37,10 +37,11 @@ from motet.storage import write_file_atomic
 GOT = "got_"
 SHOWN = "shown"
 _ROWS = 50_000
-_PLACES = {
+PLACES = {
     "surface": pa.string(), "position": pa.int16(), "propensity": pa.float64(), "chance": pa.float64(),
     "explored": pa.bool_(),
 }  # fmt: skip
+"""What only a record says of an item."""
 _Key = tuple[str, str, str]
 
 
@@ -116,7 +117,7 @@ def export_impressions(records: Path, store: EventStore | None, target: Path, ru
 def _kinds(events: Iterable[Event], recipe: Recipe) -> list[str]:
     """Return the kinds of the log and those whose `got_` column a label reads."""
     read = {name.removeprefix(GOT) for name in recipe.label_columns if name.startswith(GOT)}
-    return sorted(read | {event.kind for event in events if event.kind is not None} - OWN.keys() - _PLACES.keys())
+    return sorted(read | {event.kind for event in events if event.kind is not None} - OWN.keys() - PLACES.keys())
 
 
 def _showings(table: pa.Table, found: Exported) -> list[dict[str, Any]]:
@@ -160,7 +161,7 @@ def _joined(
             "events": own or [Event(one["request_id"], one["user"], one["item"], one["moment_ms"], SHOWN)],
             "request_id": one["request_id"],
             "got": got,
-            **{name: one[name] for name in _PLACES},
+            **{name: one[name] for name in PLACES},
         }
 
 
@@ -172,7 +173,7 @@ def _got(kind: str, own: Sequence[Event], moment_ms: int, rules: Rules) -> float
 
 def _alone(event: Event) -> dict[str, Any]:
     got = {event.kind: 1.0} if event.kind is not None else {}
-    return {"events": [event], "request_id": event.request_id, "got": got, **dict.fromkeys(_PLACES)}
+    return {"events": [event], "request_id": event.request_id, "got": got, **dict.fromkeys(PLACES)}
 
 
 def to_interactions(rows: Sequence[dict[str, Any]], kinds: Sequence[str], recipe: Recipe) -> pa.Table:
@@ -180,7 +181,7 @@ def to_interactions(rows: Sequence[dict[str, Any]], kinds: Sequence[str], recipe
     latest = [row["events"][-1] for row in rows]
     columns = {name: pa.array([value(event) for event in latest], kind) for name, (kind, value) in OWN.items()}
     columns["request_id"] = pa.array([row["request_id"] for row in rows], pa.string())
-    columns |= {name: pa.array([row[name] for row in rows], kind) for name, kind in _PLACES.items()}
+    columns |= {name: pa.array([row[name] for row in rows], kind) for name, kind in PLACES.items()}
     for kind in kinds:
         columns[kind] = pa.array([_value(row["events"], kind) for row in rows], pa.float64())
         columns[f"{GOT}{kind}"] = pa.array([row["got"].get(kind) for row in rows], pa.float64())

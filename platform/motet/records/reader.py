@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from motet.data.hashing import uniform
@@ -53,10 +54,13 @@ def sample_rows(folder: Path, most: int | None = None, surface: str | None = Non
     Raises:
         DataError: if there is none, or one is damaged.
     """
-    chosen: list[tuple[float, dict[str, Any]]] = []
+    asked: list[tuple[float, str]] = []
+    for table in record_tables(folder, ["request_id", "surface"]):
+        for row in table.to_pylist():
+            if surface in (None, row["surface"]):
+                asked.append((uniform(row["request_id"], "sample"), row["request_id"]))
+    chosen = pa.array([name for _, name in sorted(asked)[:most]], pa.string())
+    rows: list[dict[str, Any]] = []
     for table in record_tables(folder):
-        rows = table.to_pylist()
-        chosen += [(uniform(row["request_id"], "sample"), row) for row in rows if surface in (None, row["surface"])]
-        if most is not None:
-            chosen = sorted(chosen, key=lambda one: one[0])[:most]
-    return sorted((row for _, row in chosen), key=lambda row: (row["moment"], row["request_id"]))
+        rows += table.filter(pc.is_in(table.column("request_id"), value_set=chosen)).to_pylist()
+    return sorted(rows, key=lambda row: (row["moment"], row["request_id"]))

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from motet.data.parquet import write_parquet
+from motet.recommend.query import Query
 from motet.record_settings import RecordSettings
-from motet.records.record import Record
-from motet.records.table import to_table
+from motet.records.record import Record, fallback_arrays
+from motet.records.table import to_table, write_table
 
 _PAUSE_S = 1.0
 _OLD_S = 3600.0
+_SLICE = 50
+"""Records that are made a table at once: while that goes on, other threads wait."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,7 @@ class RecordWriter:
         self._number = 0
         self._waiting: deque[Record] = deque()
         self._wake, self._ends = threading.Event(), threading.Event()
+        _rehearse()
         self._thread = threading.Thread(target=self._work, name="records", daemon=True)
         self._thread.start()
 
@@ -86,7 +90,8 @@ class RecordWriter:
         self._number += 1
         path = self.folder / f"{self.name}-{self._number:08d}.parquet"
         try:
-            write_parquet(path, to_table(records, self.ids_of))
+            slices = [records[start : start + _SLICE] for start in range(0, len(records), _SLICE)]
+            write_table(path, pa.concat_tables([to_table(one, self.ids_of) for one in slices]))
         except Exception:
             self.on_drop(len(records))
             _log.exception("%d records are lost, %s cannot be written", len(records), path)
@@ -100,3 +105,10 @@ class RecordWriter:
                     path.unlink()
             except FileNotFoundError:
                 continue
+
+
+def _rehearse() -> None:
+    """Write a record nowhere: what the first one loads, such as pandas by pyarrow, would hold up requests later."""
+    arrays = fallback_arrays(None, np.zeros(0, np.int64), [])
+    nothing = Record("", "", 0, Query(), "", "", "", None, **arrays)
+    write_table(pa.BufferOutputStream(), to_table([nothing], lambda _: pa.array([], pa.string())))

@@ -58,6 +58,7 @@ def train_rows(
     text: TextVectors,
     multiple_of: int = 1,
     estimates: EstimatesOf | None = None,
+    since_ms: int | None = None,
 ) -> pa.Table:
     """Return the training windows of a shard's users.
 
@@ -69,6 +70,7 @@ def train_rows(
         multiple_of: rows without targets are added up to a multiple of this, so that an equal division among as
             many workers leaves no window out.
         estimates: those of a user, fitted on others.
+        since_ms: only windows with a target later than this; all if None.
     """
     schema = _schema(histories, estimates)
     rows: list[dict[str, Any]] = []
@@ -81,6 +83,8 @@ def train_rows(
         if estimates is not None:
             events["estimates"] = _estimates_along(events, starts, estimates(row["user"]))
         for first, end, target in window_bounds(len(events["items"]), history):
+            if since_ms is not None and events["timestamps"][end - 1] <= since_ms:
+                continue
             rows.append(_window(events, starts, first, end, target))
             owners.append(row["user"])
     padding = -len(rows) % multiple_of if owners else 0

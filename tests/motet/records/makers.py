@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from motet.data.parquet import write_parquet
 from motet.recommend import Query, Recommender
 from motet.records.record import Record
 from motet.records.replay import record_of
-from motet.records.table import to_table
+from motet.records.table import to_table, write_table
 
 
 def record(recommender: Recommender, query: Query, name: str, release: str = "r1") -> Record:
@@ -27,4 +26,4 @@ def rows_of(recommender: Recommender, records: list[Record]) -> list[dict]:
 
 
 def write_records(folder: Path, recommender: Recommender, records: list[Record], name: str = "a") -> None:
-    write_parquet(folder / f"{name}.parquet", to_table(records, ids_of(recommender)))
+    write_table(folder / f"{name}.parquet", to_table(records, ids_of(recommender)))

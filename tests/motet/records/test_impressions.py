@@ -13,8 +13,11 @@ from motet.evaluation.off_policy import Logged, clipped_ips, ips, snips
 from motet.events.event import Event
 from motet.events.segments import Segments
 from motet.recommend import Query, Recommender
+from motet.recommend.trace import Numbers
 from motet.records.impressions import Rules, export_impressions
+from motet.records.record import candidate_arrays
 from motet.release.publish import Releases
+from motet.retrieval.state import Candidates
 from tests.builders import Tiny
 from tests.motet.records.makers import record, write_records
 from tests.serve.graphs import publish
@@ -140,10 +143,6 @@ def test_what_another_list_would_have_been_worth_is_estimated_without_bias(draft
     true_I = np.linspace(0.1, 0.9, 20)
     wanted = base.places_C[np.argsort(base.values_C)[:4]]
     random, records, events = np.random.default_rng(5), [], []
-    from motet.recommend.trace import Numbers
-    from motet.records.record import candidate_arrays
-    from motet.retrieval.state import Candidates
-
     found = Candidates(base.places_C, base.fused_C, base.sources_CS, base.sources)
     for number in range(4000):
         query = replace(base.query, request=f"r{number}")

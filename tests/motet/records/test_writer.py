@@ -11,12 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from motet.data.hashing import uniform
 from motet.errors import DataError
 from motet.recommend import Query
 from motet.record_settings import RecordSettings
 from motet.records.reader import record_files, record_tables, sample_rows
 from motet.records.writer import RecordWriter
-from tests.motet.records.makers import ids_of, record
+from tests.motet.records.makers import ids_of, record, write_records
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_all_that_was_taken_is_in_whole_files_of_so_many_rows(tmp_path, recommen
     writer = RecordWriter(tmp_path, RecordSettings(rows=10, flush_s=60), ids_of(recommender))
     assert all(writer.put(each) for each in many(one, 25))
     end = time.monotonic() + 20
-    while len(list(tmp_path.glob("*.parquet"))) < 2 and time.monotonic() < end:
+    while len(list(tmp_path.glob("[!.]*.parquet"))) < 2 and time.monotonic() < end:
         time.sleep(0.01)
     assert [pq.read_metadata(path).num_rows for path in record_files(tmp_path)] == [10, 10]
     writer.close()
@@ -131,6 +132,22 @@ def test_a_killed_writer_leaves_whole_files_only(tmp_path):
     counts = [table.num_rows for table in record_tables(tmp_path)]
     assert len(counts) >= 9
     assert all(1 <= count <= 50 for count in counts)
+
+
+def test_a_sample_is_the_same_for_the_same_log_however_it_is_cut_into_files(tmp_path, recommender, one):
+    """Of 40 requests on two surfaces the ten of `home` whose ids hash lowest, in the order of time."""
+    records = [
+        replace(each, moment_ms=1000 + n, surface="home" if n % 2 else "reds") for n, each in enumerate(many(one, 40))
+    ]
+    write_records(tmp_path / "a", recommender, records)
+    write_records(tmp_path / "b", recommender, records[30:], "x")
+    write_records(tmp_path / "b", recommender, records[:30], "y")
+    found = sample_rows(tmp_path / "a", 10, "home")
+    assert found == sample_rows(tmp_path / "b", 10, "home")
+    names = [row["request_id"] for row in found]
+    lowest = sorted((f"r{n}" for n in range(1, 40, 2)), key=lambda name: uniform(name, "sample"))[:10]
+    assert names == sorted(lowest, key=lambda name: int(name[1:]))
+    assert len(sample_rows(tmp_path / "a")) == 40
 
 
 def test_a_damaged_file_and_an_empty_folder_are_named(tmp_path):
