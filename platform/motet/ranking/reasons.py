@@ -59,18 +59,11 @@ def explain(
         return Reason(_WITHOUT_HISTORY[name], name)
     liked = usable[user.liking_S[usable] == 1]
     events = user.items_S[liked if len(liked) else usable]
-    by = "cosine"
-    weights = unit_ID[events] @ unit_ID[place]
+    by, weights = "item_knn", np.zeros(0)
     if item_knn is not None and "item_knn" in found_by:
-        neighbour_weights = np.array([_weight(item_knn, int(event), place) for event in events])
-        if neighbour_weights.any():
-            by, weights = "item_knn", neighbour_weights
+        weights = item_knn.weights(events, place)
+    if not weights.any():
+        by, weights = "cosine", unit_ID[events] @ unit_ID[place]
     best = int(events[len(events) - 1 - int(np.argmax(weights[::-1]))])
     verb = "liked" if len(liked) else "chose"
     return Reason(f"because you {verb} {titles[best]}", by, ids[best])
-
-
-def _weight(source: NeighbourSource, event: int, place: int) -> float:
-    others, weights = source.neighbours(event)
-    hit = np.flatnonzero(others == place)
-    return float(weights[hit[0]]) if len(hit) else 0.0

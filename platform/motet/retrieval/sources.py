@@ -158,11 +158,19 @@ class NeighbourSource:
         self.other_N = table.column("other").to_numpy().astype(np.int64)
         self.weight_N = table.column("weight").to_numpy()
 
-    def neighbours(self, place: int) -> Scored:
-        """Return the neighbours of an item, best first; none of one that came since the release."""
-        place = min(place, self.items)
-        part = slice(self.starts_I[place], self.starts_I[place + 1])
-        return self.other_N[part], self.weight_N[part]
+    def weights(self, items_S: np.ndarray, place: int) -> np.ndarray:
+        """Return the weight of one item among the neighbours of each of several, 0 where it is none, float32 [S]."""
+        rows_N, lengths_S = self._rows(np.minimum(items_S, self.items))
+        weights_S = np.zeros(len(items_S), np.float32)
+        hits = np.flatnonzero(self.other_N[rows_N] == place)
+        weights_S[np.searchsorted(np.cumsum(lengths_S), hits, side="right")] = self.weight_N[rows_N[hits]]
+        return weights_S
+
+    def _rows(self, items_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (rows of the neighbours of items, one item after another; how many each has)."""
+        lengths_S = self.starts_I[items_S + 1] - self.starts_I[items_S]
+        within_N = np.arange(lengths_S.sum()) - np.repeat(np.cumsum(lengths_S) - lengths_S, lengths_S)
+        return np.repeat(self.starts_I[items_S], lengths_S) + within_N, lengths_S
 
     def ask(self, user: UserState) -> Answer | None:
         """Answer if there is a history."""
@@ -175,9 +183,7 @@ class NeighbourSource:
             say_S = np.exp(-np.arange(len(items_S))[::-1] / self.decay).astype(np.float32)
             kept_S = say_S > 1e-4
             items_S, say_S = items_S[kept_S], say_S[kept_S]
-        lengths_S = self.starts_I[items_S + 1] - self.starts_I[items_S]
-        within_N = np.arange(lengths_S.sum()) - np.repeat(np.cumsum(lengths_S) - lengths_S, lengths_S)
-        rows_N = np.repeat(self.starts_I[items_S], lengths_S) + within_N
+        rows_N, lengths_S = self._rows(items_S)
         places, inverse = np.unique(self.other_N[rows_N], return_inverse=True)
         scores = np.bincount(inverse, self.weight_N[rows_N] * np.repeat(say_S, lengths_S), len(places))
         return SparseAnswer(places, scores.astype(np.float32))

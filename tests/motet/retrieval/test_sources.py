@@ -128,13 +128,13 @@ def test_events_long_ago_have_no_say_in_transitions() -> None:
     np.testing.assert_array_equal(one, other)
 
 
-def test_neighbours_of_an_item_come_best_first() -> None:
-    places, weights = SOURCES["item_knn"].neighbours(3)
-    assert len(places) == KEEP
-    assert (np.diff(weights) <= 0).all()
-    np.testing.assert_allclose(_dense()[3][places], weights)
+def test_the_weight_of_an_item_among_the_neighbours_of_each() -> None:
+    source = SOURCES["item_knn"]
+    for place in range(ITEMS):
+        np.testing.assert_allclose(source.weights(np.arange(ITEMS), place), _dense()[:, place])
+    np.testing.assert_allclose(source.weights(np.array([3, ITEMS, 3, 4]), 5), _dense()[[3, 3, 3, 4], 5] * [1, 0, 1, 1])
     empty = NeighbourSource(_table().slice(0, 0), ITEMS)
-    assert len(empty.neighbours(3)[0]) == 0
+    assert empty.weights(np.array([3, 4]), 3).tolist() == [0.0, 0.0]
     assert empty.ask(_user([3])).of(np.arange(ITEMS)).tolist() == [0.0] * ITEMS
 
 

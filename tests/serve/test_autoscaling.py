@@ -1,0 +1,62 @@
+"""Each deployment follows its own load: one more replica while it has work, one fewer when that is over."""
+
+import threading
+import time
+
+import pytest
+
+from tests.serve.graphs import ask, free_port, publish
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def endpoint(draft, report, tmp_path_factory, ray_here):
+    from ray import serve
+
+    from serve.run import start
+
+    one, busy = {"max_replicas": 1}, {"max_replicas": 2, "target_ongoing_requests": 0.3}
+    serving = {
+        "deadline_ms": 20_000.0, "upscale_delay_s": 1.0, "downscale_delay_s": 3.0, "health_check_timeout_s": 30.0,
+        "gateway": one, "embedder": one, "retriever": busy, "reranker": one,
+    }  # fmt: skip
+    yield start(publish(draft, report, tmp_path_factory.mktemp("scaling"), serve=serving), port=free_port())
+    serve.shutdown()
+
+
+def running() -> dict[str, int]:
+    from ray import serve
+
+    deployments = serve.status().applications["motet"].deployments
+    return {name: one.replica_states.get("RUNNING", 0) for name, one in deployments.items()}
+
+
+def wait_for(retrievers: int, seconds: float) -> dict[str, int]:
+    end = time.monotonic() + seconds
+    while (found := running())["Retriever"] != retrievers:
+        assert time.monotonic() < end, found
+        time.sleep(0.5)
+    return found
+
+
+def test_replicas_of_one_deployment_follow_its_load_up_and_down(endpoint):
+    quiet = {"Gateway": 1, "Embedder": 1, "Retriever": 1, "Reranker": 1, "EventLog": 1, "Conductor": 1}
+    assert running() == quiet
+    over, statuses = threading.Event(), []
+
+    def load() -> None:
+        while not over.is_set():
+            statuses.append(ask(endpoint, "/v1/recommend", {"user_id": "u03"})[0])
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert wait_for(2, 60) == {**quiet, "Retriever": 2}
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert wait_for(1, 90) == quiet
+    assert set(statuses) == {200}
