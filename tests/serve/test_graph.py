@@ -99,6 +99,7 @@ def test_the_seen_are_left_out_unless_asked_for(endpoint, shop):
         ({"history": ["i1", "i3"]}, "history"),
         ({"user_id": "u4", "history": ["i1", "i3"]}, "history"),
         ({"text": "an odd film about crime"}, "text"),
+        ({"user_id": "nobody", "attributes": {"gender": "F", "age": 30}}, "attributes"),
     ],
 )
 def test_how_the_user_was_recognised_is_said(endpoint, body, level):
@@ -157,6 +158,9 @@ SECRET = "n0t-t0-be-ech0ed"
         {"filters": {"year": ["a", SECRET]}},
         {"filters": {"year": [1990]}},
         {"filters": {"genres": 3}},
+        {"attributes": {SECRET: "x"}},
+        {"attributes": {"age": SECRET}},
+        {"attributes": {}},
         {SECRET: 1},
         [SECRET],
         SECRET,
