@@ -25,6 +25,8 @@ from motet.storage import write_json  # noqa: E402
 MODEL = "${MOTET_CACHE:-~/.cache/motet}/all-MiniLM-L6-v2"
 MARKET = Market(users=1_000, items=10_000, events=40)
 GOALS = {"p50": 1.5, "p99": 2.0, "throughput": 0.6}
+DEPLOYMENTS = ("gateway", "embedder", "retriever", "reranker")
+"""One replica each: one that starts in the middle of a run would be measured with it."""
 EDGES_MS = (5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000)
 
 
@@ -36,7 +38,8 @@ def make_release(work: Path) -> Path:
         recipe = market_recipe(
             work / "data", workspace, MODEL,
             model={"dim": 64, "history": 50}, train={"epochs": 1, "workers": 0, "negatives": 1024},
-            retrieval={"moments": 1, "fit_users": 300}, serve={"deadline_ms": 1000.0},
+            retrieval={"moments": 1, "fit_users": 300},
+            serve={"deadline_ms": 1000.0, **{name: {"max_replicas": 1} for name in DEPLOYMENTS}},
         )  # fmt: skip
         command = [sys.executable, str(ROOT / "jobs" / "pipeline.py"), str(recipe)]
         subprocess.run(command, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})

@@ -20,6 +20,7 @@ from serve.answer_log import place_of_records
 from serve.conductor import Conductor
 from serve.embedder import Embedder
 from serve.event_log import EventLog, place_of_log
+from serve.fast import LOGGING
 from serve.gate import Busy
 from serve.gateway import Gateway
 from serve.item_log import place_of_items
@@ -86,6 +87,7 @@ def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus},
+        logging_config=LOGGING,
     )
 
 

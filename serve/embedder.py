@@ -9,6 +9,7 @@ from typing import Any
 from ray import serve
 
 from motet.encoders.text import TextEncoder
+from motet.errors import RequestError
 from motet.itemlog.entry import TextVector
 from motet.recommend import Embedder as Step
 from motet.recommend import Query
@@ -50,11 +51,28 @@ class Embedder:
         return step
 
     async def run(self, release: str, query: Query) -> UserState:
-        """Return the state of the user who asks, as a release sees them."""
-        return replace((await asyncio.to_thread(self._run, release, [query]))[0], release=release)
+        """Return the state of the user who asks, as a release sees them.
 
-    def _run(self, release: str, queries: Sequence[Query]) -> list[UserState]:
-        return self.held.of(release).run(queries)
+        Raises:
+            RequestError: if the release cannot answer the query.
+        """
+        (found,) = await self._together((release, query))
+        if isinstance(found, RequestError):
+            raise found
+        return replace(found, release=release)
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
+    async def _together(self, asked: list[tuple[str, Query]]) -> list[tuple[UserState | RequestError]]:
+        return await asyncio.to_thread(self._run, asked)
+
+    def _run(self, asked: Sequence[tuple[str, Query]]) -> list[tuple[UserState | RequestError]]:
+        """Return one answer a request, in a tuple so that Serve does not raise errors for all."""
+        found: dict[int, UserState | RequestError] = {}
+        for release in dict.fromkeys(release for release, _ in asked):
+            rows = [row for row, (own, _) in enumerate(asked) if own == release]
+            answers = self.held.of(release).answers([asked[row][1] for row in rows])
+            found |= dict(zip(rows, answers, strict=True))
+        return [(found[row],) for row in range(len(asked))]
 
     async def hold(self, releases: Sequence[str]) -> list[str]:
         """Hold these releases and no others; return them."""

@@ -42,12 +42,14 @@ def start(folder: Path, host: str | None = None, port: int | None = None, watche
     from ray import serve
 
     from serve.app import build
+    from serve.fast import ENVIRONMENT
 
     recipe = read_recipe(folder)
     host, port = host or recipe.serve.host, port or recipe.serve.port
     require_free(host, port)
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **ENVIRONMENT}.items():
+            os.environ.setdefault(name, value)
         paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         ray.init(

@@ -104,9 +104,10 @@ def ray_here() -> Iterator[None]:
 
     from jobs.cluster import connect
     from motet.settings import ResourceSettings
+    from serve.fast import ENVIRONMENT
 
     folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
-    os.environ["RAY_TMPDIR"] = folder
+    os.environ.update(ENVIRONMENT, RAY_TMPDIR=folder)
     os.environ.pop("RAY_ADDRESS", None)
     connect(ResourceSettings(num_cpus=2, object_store_mb=300))
     yield

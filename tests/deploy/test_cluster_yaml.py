@@ -13,6 +13,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from serve.fast import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "head"
 WORKERS = ("cpu_worker", "gpu_worker")
@@ -230,3 +232,9 @@ def test_ec2_knows_every_parameter(name: str, config: Config) -> None:
     request = {**types(config)[name]["node_config"], "MinCount": 1, "MaxCount": 1}
     report = validate.ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
+
+
+@pytest.mark.parametrize("role", ["head", "worker"])
+def test_every_node_tells_serve_to_spend_less_on_a_hop(role: str, config: Config) -> None:
+    before = start_command(config, role).partition("ray start")[0]
+    assert all(f"{name}={value}" in before for name, value in ENVIRONMENT.items())

@@ -104,10 +104,31 @@ class Embedder:
         assert self.encoder is not None
 
     def run(self, queries: Sequence[Query]) -> list[UserState]:
-        """Return one state per query."""
+        """Return one state per query.
+
+        Raises:
+            RequestError: for the first query that cannot be answered.
+        """
+        found = []
+        for one in self.answers(queries):
+            if isinstance(one, RequestError):
+                raise one
+            found.append(one)
+        return found
+
+    def answers(self, queries: Sequence[Query]) -> list[UserState | RequestError]:
+        """Return for each query its state, or why it cannot be answered; the tower runs once for all."""
         self._catch_up_with_items()
         with self.items.standstill.looking():
-            return self.states([self.person(query) for query in queries])
+            people = [self._person_or_error(query) for query in queries]
+            states = iter(self.states([one for one in people if not isinstance(one, RequestError)]))
+            return [one if isinstance(one, RequestError) else next(states) for one in people]
+
+    def _person_or_error(self, query: Query) -> Person | RequestError:
+        try:
+            return self.person(query)
+        except RequestError as error:
+            return error
 
     def person(self, query: Query) -> Person:
         """Return who asks: what is known of the user, with the query's attributes, history and text in its place.
