@@ -60,14 +60,18 @@ class AnswerLog:
     def __init__(self, settings: dict[str, Any], meters: Meters) -> None:
         self.settings = RecordSettings.model_validate(settings)
         self._items: dict[str, ItemTable] = {}
+        self._known: dict[str, pa.Array] = {}
         self.writer: RecordWriter | None = None
         if self.settings.store == "parquet":
             folder = Path(self.settings.path or "")
             self.writer = RecordWriter(folder, self.settings, self._ids, meters.records_dropped)
 
     def _ids(self, release: str) -> pa.Array:
-        """Return the ids of a release's items by place, new ones too."""
-        return pa.array(self._items[release].ids, pa.string())
+        """Return the ids of a release's items by place, of those too that came since."""
+        ids = self._items[release].ids
+        if len(self._known.get(release, ())) != len(ids):
+            self._known[release] = pa.array(ids, pa.string())
+        return self._known[release]
 
     def wants(self, request_id: str) -> bool:
         """Return whether the answer to a request is recorded."""

@@ -246,7 +246,7 @@ def test_a_body_that_is_too_large_is_refused(endpoint):
 def test_the_metrics_are_exported_by_stage(endpoint, all_well):
     ask(endpoint, "/v1/recommend", {"user_id": "u03", "k": 50})
     names = [
-        "motet_request_seconds_bucket", "motet_step_seconds_bucket", "motet_candidates_bucket", "motet_removed_total",
+        "motet_request_seconds_bucket", "motet_step_seconds_bucket", "motet_candidates_total", "motet_removed_total",
         "motet_answers_total", "motet_fallbacks_total", "motet_refused_total", "motet_underfilled_total",
         "motet_in_flight",
     ]  # fmt: skip

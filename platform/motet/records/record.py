@@ -110,6 +110,7 @@ def query_to_json(query: Query) -> str:
         "allow": query.allow and list(query.allow),
         "deny": list(query.deny) or None,
         "weights": query.weights and dict(query.weights),
+        "attributes": query.attributes and dict(query.attributes),
     }
     return json.dumps({name: value for name, value in asked.items() if value is not None})
 
@@ -122,7 +123,7 @@ def query_from_json(text: str) -> dict[str, Any]:
     }
     found: dict[str, Any] = {"filters": filters}
     found |= {name: tuple(asked[name]) for name in ("allow", "deny") if name in asked}
-    return found | {name: asked[name] for name in ("exclude_seen", "weights") if name in asked}
+    return found | {name: asked[name] for name in ("exclude_seen", "weights", "attributes") if name in asked}
 
 
 def _condition(one: Condition) -> Any:
