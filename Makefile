@@ -8,7 +8,7 @@ SET ?= --set workspace=$(WORKSPACE)
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help install fetch demo serve check test test-slow bench-quality format clean
+.PHONY: help install fetch demo serve check test test-slow bench-quality bench-serving format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ test-slow: fetch ## the tests that start clusters or run the whole demo
 
 bench-quality: fetch ## quality beside other libraries, on the same rows (hours; ARGS="--protocol T --seeds 1" for less)
 	$(BIN)/python bench/quality.py $(ARGS)
+
+bench-serving: fetch ## the endpoint beside a graph of four hops that does nothing (10 minutes the first time; ARGS="--rounds 5")
+	@$(BIN)/python bench/serving.py $(ARGS)
 
 format: install ## format the code
 	$(BIN)/ruff check --fix -q . && $(BIN)/ruff format -q .
