@@ -36,6 +36,7 @@ def test_a_second_run_embeds_nothing_and_a_changed_title_one_row(tmp_path, minil
     assert run_embed(file).summary["embedded"] == 1
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_the_encoder(shop):
     run, results, _ = shop
     ordered = sorted(items(), key=lambda row: row["item_id"])

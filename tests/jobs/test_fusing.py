@@ -85,6 +85,7 @@ def test_parts_mixed_in_time_are_indexed(folder, encoder_folder, split):
     assert not {"met.parquet", "met", "moments"} & names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", MIXED)
 def test_parts_mixed_in_time_know_what_came_before_each_event(folder, encoder_folder, split):
     results = run(folder, encoder_folder, split, **BEFORE)

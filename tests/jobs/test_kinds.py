@@ -59,6 +59,7 @@ def test_every_kind_is_served_and_reported(tmp_path, minilm):
     assert tasks["like_given_met"]["rows"] <= tasks["like"]["rows"]
 
 
+@pytest.mark.slow
 def test_labels_that_a_kind_cannot_learn_are_said_before_training(tmp_path, minilm):
     tasks = [TASKS[0], TASKS[2] | {"given": None}, {"name": "half", "kind": "ordinal", "label": "rating / 2"}, TASKS[5]]
     run = Run(load_recipe(write(tmp_path, minilm, {}, tasks)))

@@ -57,6 +57,7 @@ def test_two_workers_see_every_row_once_and_learn(tmp_path, minilm, shop):
     assert two[0]["losses"]["watch"] == pytest.approx(one[0]["losses"]["watch"], rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_refit_trains_on_validation_too_and_the_first_network_leaves_the_latest_out(tmp_path, minilm):
     """Of 20 events a user has 18 in train; two are held back from the first network, and 19 are the refit's."""
     file = write_shop(tmp_path, minilm)

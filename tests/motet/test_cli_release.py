@@ -82,6 +82,7 @@ def _measured(folder: Path, tiny: Tiny, users: list[HeldOut], draft: Path, k: in
     return folder
 
 
+@pytest.mark.slow
 def test_compare_says_which_is_better_or_that_it_is_noise(
     workspace: Path, draft: Path, tiny: Tiny, tmp_path: Path
 ) -> None:

@@ -88,10 +88,25 @@ def resident_mb(pid: int) -> float:
 
 
 def exported(name: str) -> list[str]:
-    """The lines of a metric as Prometheus would read them."""
+    """The lines of a metric as Prometheus would read them; none if the agent that gathers them does not answer."""
     port = ray.nodes()[0]["MetricsExportPort"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-        return [line for line in response.read().decode().splitlines() if line.startswith(f"ray_{name}")]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            return [line for line in response.read().decode().splitlines() if line.startswith(f"ray_{name}")]
+    except (urllib.error.URLError, TimeoutError):
+        return []
+
+
+def wait_until_exported(names: list[str], seconds: float = 200.0) -> list[str]:
+    """Lines of all metrics of ours, once they hold each of these names."""
+    end = time.monotonic() + seconds
+    while True:
+        lines = exported("motet_")
+        missing = [name for name in names if not any(line.startswith(f"ray_{name}") for line in lines)]
+        if not missing:
+            return lines
+        assert time.monotonic() < end, missing
+        time.sleep(1)
 
 
 @contextmanager

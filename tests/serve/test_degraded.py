@@ -9,7 +9,17 @@ import time
 import pytest
 
 from motet.recommend import Query, Recommender
-from tests.serve.graphs import PATIENT, ask, ask_at_once, exported, free_port, pids, publish, resident_mb, stopped
+from tests.serve.graphs import (
+    PATIENT,
+    ask,
+    ask_at_once,
+    free_port,
+    pids,
+    publish,
+    resident_mb,
+    stopped,
+    wait_until_exported,
+)
 
 DEADLINE_S, MOST = 0.6, 8
 LIMIT_S = DEADLINE_S + 0.25
@@ -243,6 +253,7 @@ def test_a_body_that_is_too_large_is_refused(endpoint):
     assert (status, answer["detail"][0]["type"]) == (413, "too_long")
 
 
+@pytest.mark.slow
 def test_the_metrics_are_exported_by_stage(endpoint, all_well):
     ask(endpoint, "/v1/recommend", {"user_id": "u03", "k": 50})
     names = [
@@ -250,15 +261,12 @@ def test_the_metrics_are_exported_by_stage(endpoint, all_well):
         "motet_answers_total", "motet_fallbacks_total", "motet_refused_total", "motet_underfilled_total",
         "motet_in_flight",
     ]  # fmt: skip
-    for _ in range(60):
-        missing = [name for name in names if not exported(name)]
-        if not missing:
-            break
-        time.sleep(0.5)
-    assert missing == []
-    fallbacks = "".join(exported("motet_fallbacks_total"))
+    lines = wait_until_exported(names)
+    fallbacks = "".join(line for line in lines if line.startswith("ray_motet_fallbacks_total"))
     assert 'level="retrieval"' in fallbacks
     assert 'step="retriever"' in fallbacks
     assert 'because="late"' in fallbacks
-    assert any('reason="already seen"' in line for line in exported("motet_removed_total"))
-    assert any('step="reranker"' in line for line in exported("motet_step_seconds_bucket"))
+    removed = [line for line in lines if line.startswith("ray_motet_removed_total")]
+    assert any('reason="already seen"' in line for line in removed)
+    steps = [line for line in lines if line.startswith("ray_motet_step_seconds_bucket")]
+    assert any('step="reranker"' in line for line in steps)

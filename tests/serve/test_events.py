@@ -178,6 +178,7 @@ def _stream(endpoint, name: str, until: float, posted: list[str], acknowledged: 
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_no_acknowledged_event_is_lost_if_the_writer_is_killed(endpoint, log):
     """kill -9 of the EventLog's process twice, in the middle of a stream of posts."""
     until, posted, acknowledged = time.monotonic() + 14, [], []
@@ -258,7 +259,7 @@ def test_where_events_go(release, tmp_path):
     with pytest.raises(ReleaseError, match=r"/opt/release is in no workspace, .* set serve\.events\.path"):
         place_of_log({}, recipe, Path("/opt/release"))
     with pytest.raises(ReleaseError, match=r"build's argument events\.store: Input should be 'segments'"):
-        place_of_log({"events": {"store": "kafka"}}, recipe, release)
+        place_of_log({"events": {"store": "pulsar"}}, recipe, release)
     with pytest.raises(ReleaseError, match=r"build's argument events: .*store = redis has no url"):
         place_of_log({"events": {"store": "redis"}}, recipe, release)
 

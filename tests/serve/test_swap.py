@@ -15,7 +15,7 @@ from motet.release.bundle import release_id
 from motet.release.keys import Keys
 from motet.release.publish import Releases
 from motet.storage import read_manifest, write_manifest
-from tests.serve.graphs import PATIENT, ask, exported, free_port, pids, publish
+from tests.serve.graphs import PATIENT, ask, free_port, pids, publish, wait_until_exported
 
 SWAPS = 100
 USERS = [f"u{number:02d}" for number in range(24)]
@@ -108,7 +108,8 @@ def test_a_hundred_swaps_under_load_lose_nothing_and_mix_nothing(endpoint, relea
         assert len(by_release[name]) > SWAPS / 2
         for answer in by_release[name]:  # the value of an answer is that of its own release
             assert all(item["value"] == pytest.approx(item["scores"][score], abs=2e-6) for item in answer["items"])
-    assert not any(float(line.rsplit(" ", 1)[1]) for line in exported("motet_mixed_releases_total"))
+    lines = wait_until_exported(["motet_answers_total"])
+    assert not [line for line in lines if line.startswith("ray_motet_mixed_releases_total")]  # none was ever counted
     print(f"{SWAPS} swaps, {len(load.answers)} answers; a swap is seen after {max(seconds):.2f} s at most")
     assert max(seconds) < 5
     one.rollback(names[0])
@@ -206,7 +207,7 @@ def test_the_recall_of_the_index_is_watched(endpoint):
         ask(endpoint, "/v1/recommend", {"user_id": user})
     wait_for(lambda: (ask(endpoint, "/v1/release")[2]["recall"] or {"searches": 0})["searches"] >= len(USERS))
     assert ask(endpoint, "/v1/release")[2]["recall"]["recall"] == 1.0  # a flat index
-    wait_for(lambda: exported("motet_recall"), 60)
+    wait_until_exported(["motet_recall"])
 
 
 def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):

@@ -42,6 +42,7 @@ def test_a_damaged_record_is_skipped(broker: KafkaBroker, caplog: pytest.LogCapt
     assert "record 2 is damaged and skipped" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_gone_acknowledges_nothing(broker: KafkaBroker) -> None:
     store = KafkaTopic(broker.url, TOPIC)
     store.append([event(1)])

@@ -120,6 +120,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_files_only(tmp_path):
     for _ in range(3):
         child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path)])
