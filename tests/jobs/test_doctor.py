@@ -1,6 +1,6 @@
 """doctor: a planted conflict and a planted help are found, a second call trains nothing, unknown runs are one line.
 
-The planted shop has one narrow bottom for all tasks, and labels that are coins of the item alone:
+The planted shop has one narrow bottom for all tasks, no estimates beside it, and labels that are coins of the item alone:
 
     click   a coin, known everywhere, weight 5
     like    another coin, which the bottom can't hold beside the first, weight 0.001: loses to training alone
@@ -72,7 +72,7 @@ def write_planted(folder, encoder):
         "split": {"kind": "column", "column": "fold"},
     }
     content |= {"tasks": TASKS, "surfaces": {"home": {"weights": {"watch": 1.0}}}}
-    content["model"] |= {"experts": "shared_bottom", "dim": 4, "expert_dim": 4, "id_dropout": 0.0}
+    content["model"] |= {"experts": "shared_bottom", "dim": 4, "expert_dim": 4, "id_dropout": 0.0, "estimates": "none"}
     content["train"] |= {"epochs": 25, "patience": 25, "batch_size": 8, "select_by": "click.loss"}
     content["encoder"] |= {"max_tokens": 8}
     return write_recipe(folder / "shop.yaml", content)
