@@ -1,6 +1,6 @@
 """doctor: a planted conflict and a planted help are found, a second call trains nothing, unknown runs are one line.
 
-The planted shop has one narrow bottom for all tasks, no estimates beside it, and labels that are coins of the item alone:
+The planted shop has one narrow bottom for all tasks, no estimates beside it, and labels that are coins of the item:
 
     click   a coin, known everywhere, weight 5
     like    another coin, which the bottom can't hold beside the first, weight 0.001: loses to training alone
