@@ -24,6 +24,7 @@ def release(folder, minilm, change):
     return results, Recommender(results["release"].folder)
 
 
+@pytest.mark.slow
 def test_the_least_recipe(tmp_path, minilm):
     """One task, two sources, items with a title only, no user table."""
 

@@ -253,8 +253,8 @@ def test_a_body_that_is_too_large_is_refused(endpoint):
     assert (status, answer["detail"][0]["type"]) == (413, "too_long")
 
 
-@pytest.mark.slow
 def test_the_metrics_are_exported_by_stage(endpoint, all_well):
+    """What the tests before it did is counted."""
     ask(endpoint, "/v1/recommend", {"user_id": "u03", "k": 50})
     names = [
         "motet_request_seconds_bucket", "motet_step_seconds_bucket", "motet_candidates_total", "motet_removed_total",
