@@ -211,6 +211,7 @@ def test_a_restart_of_the_graph_keeps_all(endpoint, release, log):
 
     from serve.app import build
 
+    post(endpoint, {**ONE, "event_id": "once"})
     kept = ids(log)
     before = {user: recommend(endpoint, user_id=user)[0] for user in ("u03", "new", "stream0", "u05")}
     serve.delete("motet")
