@@ -7,7 +7,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from motet.settings import ServeSettings
+from motet.serve_settings import ServeSettings
 from serve.app import at_the_door, scaled
 
 app = FastAPI()

@@ -1,12 +1,14 @@
 """What only a key with the scope admin may do while the graph serves."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from ray.serve.handle import DeploymentHandle
 
+from motet.errors import ReleaseError
 from motet.release.keys import Keys
 from serve.follower import Follower
 from serve.schemas import Problems, SurfaceResponse
@@ -16,6 +18,7 @@ DENIED: dict[int | str, dict[str, Any]] = {
     401: {"model": Problems, "description": "The key is missing, or is none with the scope admin."},
     403: {"model": Problems, "description": "This endpoint cannot be changed."},
 }
+_log = logging.getLogger("ray.serve")
 
 
 class Admin:
@@ -30,6 +33,14 @@ class Admin:
         self.keys = Keys(workspace)
         self.conductor = None if conductor is None else conductor.options(_by_reference=False)
 
+    def _opens(self, authorization: str) -> bool:
+        scheme, _, secret = authorization.partition(" ")
+        try:
+            return scheme.lower() == "bearer" and self.keys.opens(secret, "admin")
+        except ReleaseError as error:
+            _log.warning("no key opens anything: %s", error)
+            return False
+
     async def change_surface(
         self, authorization: str | None, follower: Follower, surface: str, weights: dict[str, float] | None
     ) -> SurfaceResponse | JSONResponse:
@@ -37,8 +48,7 @@ class Admin:
         if self.conductor is None:
             said = "this endpoint serves a release outside of a workspace, which cannot be changed"
             return refuse(said, where="path", kind="forbidden", status=403)
-        scheme, _, secret = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not await asyncio.to_thread(self.keys.opens, secret, "admin"):
+        if not await asyncio.to_thread(self._opens, authorization or ""):
             said = "this asks for `authorization: Bearer KEY`; motet keys add NAME makes a key"
             return refuse(said, where="header", kind="unauthorized", status=401)
         front = follower.front

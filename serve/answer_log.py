@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from motet.data.hashing import uniform
-from motet.errors import ReleaseError
 from motet.recipe import Recipe
 from motet.recommend import Query
 from motet.record_settings import RecordSettings
@@ -18,8 +16,10 @@ from motet.retrieval.catalogue import ItemTable
 from serve.front import Front
 from serve.ladder import Answer
 from serve.meters import Meters
+from serve.places import changed, folder_of_log
 
 RECORDED = "recorded"
+_MOST_RELEASES = 8
 
 
 def place_of_records(args: dict[str, Any], recipe: Recipe, release: Path) -> RecordSettings:
@@ -29,24 +29,10 @@ def place_of_records(args: dict[str, Any], recipe: Recipe, release: Path) -> Rec
         ReleaseError: without a path beside a release that is in no workspace, or for wrong arguments.
     """
     own = recipe.serve.records.model_dump(exclude_unset=True)
-    try:
-        settings = RecordSettings.model_validate({**own, **args.get("records", {})})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("records", *first["loc"])))
-        raise ReleaseError(f"build's argument {where}: {first['msg']}") from error
+    settings = changed(RecordSettings, own, args.get("records", {}), "records")
     if settings.store == "none":
         return settings
-    if settings.path is not None:
-        path = Path(settings.path).expanduser().absolute()
-    elif release.parent.name == "releases":
-        path = release.parent.parent / "recommendations"
-    else:
-        raise ReleaseError(
-            f"{release} is in no workspace, so its records have no place; set serve.records.path in the recipe, or "
-            "give build the argument records: {path: FOLDER} or records: {store: none}"
-        )
-    return settings.model_copy(update={"path": str(path)})
+    return settings.model_copy(update={"path": folder_of_log(settings.path, release, "recommendations", "records")})
 
 
 class AnswerLog:
@@ -73,6 +59,15 @@ class AnswerLog:
             self._known[release] = pa.array(ids, pa.string())
         return self._known[release]
 
+    def _remember(self, release: str, items: ItemTable) -> None:
+        """Know the items of a release until its records are written, which is long before so many others are served."""
+        self._items.pop(release, None)
+        self._items[release] = items
+        while len(self._items) > _MOST_RELEASES:
+            oldest = next(iter(self._items))
+            del self._items[oldest]
+            self._known.pop(oldest, None)
+
     def wants(self, request_id: str) -> bool:
         """Return whether the answer to a request is recorded."""
         return self.writer is not None and uniform(request_id, RECORDED) < self.settings.share
@@ -81,7 +76,7 @@ class AnswerLog:
         """Have the answer to a query recorded, if the query says so; drop it if too many wait."""
         if self.writer is None or not query.recorded:
             return
-        self._items[front.release] = front.shelf.items
+        self._remember(front.release, front.shelf.items)
         self.writer.put(_record(answer, query, front))
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ def to_about(front: Front, state: State) -> ReleaseResponse:
 
 def _canary(canary: Canary) -> CanaryModel:
     outcomes, current = _outcomes(canary.outcomes), _outcomes(canary.current)
-    return CanaryModel(release=canary.release, share=canary.share, outcomes=outcomes, current=current)
+    return CanaryModel(release=canary.release, share=canary.settings.share, outcomes=outcomes, current=current)
 
 
 def _outcomes(of: Outcomes) -> OutcomesModel:

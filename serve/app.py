@@ -15,7 +15,7 @@ from ray.serve.config import BackpressureConfig
 
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
-from motet.settings import Deployment, GatewayDeployment, ServeSettings
+from motet.serve_settings import Deployment, GatewayDeployment, ServeSettings
 from serve.answer_log import place_of_records
 from serve.conductor import Conductor
 from serve.embedder import Embedder
@@ -34,8 +34,8 @@ def build(args: dict[str, Any]) -> Application:
     Args:
         args: `workspace`, the folder that the pipeline wrote, whose current release is served, and followed when it
             changes; or `release`, a release's folder, which stays. Settings of the deployments come from the recipe
-            inside the release at the beginning; `events` and `records`, mappings,
-            change some of `serve.events` and `serve.records`.
+            inside the release at the beginning; `events` and `records`, mappings, change some of `serve.events` and
+            `serve.records`.
 
     Raises:
         ReleaseError: if there is no release, it does not verify, or its events or records have no place.

@@ -23,7 +23,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Gauge
 
-from motet.errors import MotetError, ReleaseError, user_mistake
+from motet.errors import ReleaseError, user_mistake
 from motet.recommend import read_recipe
 from motet.recommend.recall import Recall
 from motet.release.canary import Outcomes, add_up, verdict
@@ -74,6 +74,8 @@ class Conductor:
         self.reports: dict[str, Report] = {}
         self._old: dict[str, float] = {}
         self._failed: dict[str, float] = {}
+        self._said: str | None = None
+        self._changing = asyncio.Lock()
         self._recalled = 0.0
         self._recall = Gauge("motet_recall", "Share of the exact best that the index found.", ("release",))
         self._task = asyncio.get_running_loop().create_task(self._lead())
@@ -83,8 +85,11 @@ class Conductor:
         while True:
             try:
                 await self._look()
-            except Exception:  # whatever a look met, the next one begins afresh
-                _log.exception("the conductor could not look after the releases")
+                self._said = None
+            except Exception as error:  # whatever a look met, the next one begins afresh
+                if self._said != str(error):
+                    _log.exception("the conductor could not look after the releases")
+                self._said = str(error)
             await asyncio.sleep(self.pause_s)
 
     async def _look(self) -> None:
@@ -112,8 +117,8 @@ class Conductor:
         wanted = await asyncio.to_thread(self.releases.candidate_id)
         if wanted == self.state.active:
             wanted = None
-        if wanted is not None and wanted == self.state.candidate:
-            await self._judge(wanted)
+        if wanted == self.state.candidate:
+            await self._judge()
         elif wanted is None or await self._is_held_by_all(wanted):
             if self.state.candidate is not None:
                 self._old[self.state.candidate] = time.monotonic()
@@ -123,17 +128,18 @@ class Conductor:
     def _canary_of(self, release: str | None) -> Canary | None:
         if release is None:
             return None
-        return Canary(release, read_recipe(self.releases.find(release)).serve.canary.share)
+        return Canary(release, read_recipe(self.releases.find(release)).serve.canary)
 
-    async def _judge(self, candidate: str) -> None:
+    async def _judge(self) -> None:
         """Sum the outcomes up, and drop a candidate that does worse than the current release."""
-        assert self.state.canary is not None
+        if self.state.canary is None:
+            return
+        candidate, settings = self.state.canary.release, self.state.canary.settings
         known = [one.outcomes for one in self._live_reports() if one.candidate == candidate]
         ours, theirs = (
             add_up([one[name] for one in known if name in one]) for name in (candidate, self.state.active or "")
         )
         self.state = self.state.change(canary=replace(self.state.canary, outcomes=ours, current=theirs))
-        settings = (await asyncio.to_thread(read_recipe, self.releases.find(candidate))).serve.canary
         if (because := verdict(theirs, ours, settings)) is None:
             return
         _log.warning("candidate %s is dropped: %s", candidate, because)
@@ -159,7 +165,7 @@ class Conductor:
             await self._broadcast("hold", self._kept(release))
         except Exception as error:
             self._failed[release] = time.monotonic() + _AGAIN_S
-            self._refuse(release, _said(error))
+            self._refuse(release, _in_words(error))
             return False
         self._failed.pop(release, None)
         refused = {name: because for name, because in self.state.refused.items() if name != release}
@@ -212,18 +218,19 @@ class Conductor:
 
     async def change_weights(self, surface: str, weights: dict[str, float] | None) -> State:
         """Set the weights of a surface, or give it back the recipe's; they are on the disk when this answers."""
-        changed = {name: one for name, one in self.state.surfaces.items() if name != surface}
-        if weights is not None:
-            changed[surface] = weights
-        await asyncio.to_thread(write_surfaces, self.workspace, changed)
-        self.state = self.state.change(surfaces=changed)
-        return self.state
+        async with self._changing:
+            changed = {name: one for name, one in self.state.surfaces.items() if name != surface}
+            if weights is not None:
+                changed[surface] = weights
+            await asyncio.to_thread(write_surfaces, self.workspace, changed)
+            self.state = self.state.change(surfaces=changed)
+            return self.state
 
     def ping(self) -> bool:
         """Answer."""
         return True
 
 
-def _said(error: BaseException) -> str:
+def _in_words(error: BaseException) -> str:
     mistake = user_mistake(error)
-    return str(mistake) if isinstance(mistake, MotetError) else f"{type(error).__name__}"
+    return type(error).__name__ if mistake is None else str(mistake)

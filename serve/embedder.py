@@ -1,7 +1,6 @@
 """Embedder: who is asking. The user tower, and the language model for requests with a text."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from motet.recommend import Embedder as Step
 from motet.recommend import Query
 from motet.retrieval.state import UserState
 from serve.event_log import open_log
-from serve.held import Held
+from serve.held import Held, Holder, each_by_its_release, unpacked
 from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Embedder")
-class Embedder:
+class Embedder(Holder[Step]):
     """Holds the user side of releases; those of one language model share it.
 
     Args:
@@ -56,36 +55,15 @@ class Embedder:
         Raises:
             RequestError: if the release cannot answer the query.
         """
-        (found,) = await self._together((release, query))
-        if isinstance(found, RequestError):
-            raise found
-        return replace(found, release=release)
+        return replace(unpacked(await self._together((release, query))), release=release)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _together(self, asked: list[tuple[str, Query]]) -> list[tuple[UserState | RequestError]]:
-        return await asyncio.to_thread(self._run, asked)
-
-    def _run(self, asked: Sequence[tuple[str, Query]]) -> list[tuple[UserState | RequestError]]:
-        """Return one answer a request, in a tuple so that Serve does not raise errors for all."""
-        found: dict[int, UserState | RequestError] = {}
-        for release in dict.fromkeys(release for release, _ in asked):
-            rows = [row for row, (own, _) in enumerate(asked) if own == release]
-            answers = self.held.of(release).answers([asked[row][1] for row in rows])
-            found |= dict(zip(rows, answers, strict=True))
-        return [(found[row],) for row in range(len(asked))]
-
-    async def hold(self, releases: Sequence[str]) -> list[str]:
-        """Hold these releases and no others; return them."""
-        await asyncio.to_thread(self.held.hold, releases)
-        return self.held.names
+        return await asyncio.to_thread(each_by_its_release, asked, lambda name, own: self.held.of(name).answers(own))
 
     async def encode(self, release: str, texts: list[str]) -> list[TextVector]:
         """Return what a release's language model makes of texts of items."""
         return await asyncio.to_thread(lambda: self.held.of(release).encode(texts))
-
-    def ping(self) -> bool:
-        """Answer."""
-        return True
 
     def check_health(self) -> None:
         """Run the tower on a stranger, and read the log, so that a request never meets a long one."""

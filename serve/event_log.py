@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from motet.errors import EventLogError, ReleaseError, RequestError, user_mistake
+from motet.errors import EventLogError, RequestError, user_mistake
 from motet.event_settings import EventSettings
 from motet.events.commit import GroupCommit
 from motet.events.event import Event
@@ -36,6 +35,7 @@ from motet.recipe import Recipe
 from serve.event_schemas import EventRequest, EventsResponse
 from serve.gate import Busy
 from serve.item_log import LogPlace, open_item_log
+from serve.places import changed, folder_of_log
 from serve.schemas import Problems
 from serve.web import refuse
 
@@ -57,24 +57,10 @@ def place_of_log(args: dict[str, Any], recipe: Recipe, release: Path) -> EventSe
     given, own = args.get("events", {}), recipe.serve.events.model_dump(exclude_unset=True)
     if given.get("store", recipe.serve.events.store) != recipe.serve.events.store:
         own = {"fsync_ms": recipe.serve.events.fsync_ms}
-    try:
-        settings = EventSettings.model_validate({**own, **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("events", *first["loc"])))
-        raise ReleaseError(f"build's argument {where}: {first['msg']}") from error
+    settings = changed(EventSettings, own, given, "events")
     if settings.store != "segments":
         return settings
-    if settings.path is not None:
-        path = Path(settings.path).expanduser().absolute()
-    elif release.parent.name == "releases":
-        path = release.parent.parent / "events"
-    else:
-        raise ReleaseError(
-            f"{release} is in no workspace, so its events have no place; set serve.events.path in the recipe, or give "
-            "build the argument events: {path: FOLDER} or events: {store: none}"
-        )
-    return settings.model_copy(update={"path": str(path)})
+    return settings.model_copy(update={"path": folder_of_log(settings.path, release, "events", "events")})
 
 
 def open_log(settings: dict[str, Any], name: str) -> EventStore | None:

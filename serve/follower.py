@@ -50,7 +50,7 @@ class Follower:
         canary = self.state.canary
         if canary is None or self._candidate is None or user is None:
             return self._front
-        return self._candidate if gets_candidate(user, canary.release, canary.share) else self._front
+        return self._candidate if gets_candidate(user, canary.release, canary.settings.share) else self._front
 
     async def _follow(self) -> None:
         while True:

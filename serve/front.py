@@ -6,6 +6,7 @@ from pathlib import Path
 
 from motet.recommend import Query, find_surface, read_recipe
 from motet.recommend.popular import Popular
+from motet.recommend.query import standing_weights
 from motet.release.bundle import read_report
 from motet.release.golden import golden_users
 from motet.storage import read_manifest
@@ -38,17 +39,10 @@ class Front:
         return find_surface(self.recipe, query.surface)
 
     def weighed(self, query: Query, changed: Weights) -> Query:
-        """Return a query with the weights that its surface has now, unless it brings its own.
-
-        Weights of what this release does not score are left out; if none is left, the recipe's count.
-        """
-        if query.weights is not None:
-            return query
-        now = changed.get(self.surface(query), {})
-        known = {name: weight for name, weight in now.items() if name in self.recipe.weighable}
-        return replace(query, weights=known) if known else query
+        """Return a query with the weights that its surface has by now."""
+        return replace(query, surface_weights=changed.get(self.surface(query)))
 
     def surfaces(self, changed: Weights) -> dict[str, dict[str, float]]:
-        """Return the weights of every surface as they are now."""
-        now = {name: self.weighed(Query(surface=name), changed).weights for name in self.recipe.surfaces}
-        return {name: dict(now[name] or surface.weights) for name, surface in self.recipe.surfaces.items()}
+        """Return the weights of every surface as they are by now."""
+        queries = (self.weighed(Query(surface=name), changed) for name in self.recipe.surfaces)
+        return {self.surface(query): standing_weights(self.recipe, query) for query in queries}

@@ -4,6 +4,7 @@ Each request bears the release that it is answered by. A replica that does not h
 loads it then. `require_same` makes sure that a request never meets two.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from ray.serve.metrics import Counter
 
-from motet.errors import MotetError
+from motet.errors import MotetError, RequestError
 from motet.release.publish import Releases
 
 S = TypeVar("S")
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class MixedReleases(Exception):
@@ -79,6 +82,56 @@ class Held(Generic[S]):
     def oldest(self) -> S:
         """The step that has served longest: a candidate that fails says nothing about this replica's health."""
         return next(iter(self._steps.values()))
+
+
+def each_by_its_release(
+    asked: Sequence[tuple[str, A]], answers: Callable[[str, list[A]], Sequence[R | RequestError]]
+) -> list[tuple[R | RequestError]]:
+    """Return one answer a request, of a batch whose requests may be of several releases.
+
+    Args:
+        asked: (release, request).
+        answers: returns the answers to requests of one release, or why one cannot be answered.
+
+    Returns:
+        Each in a tuple, since Serve raises an error among the answers of a batch for all of them.
+    """
+    found: dict[int, R | RequestError] = {}
+    for release in dict.fromkeys(release for release, _ in asked):
+        rows = [row for row, (own, _) in enumerate(asked) if own == release]
+        found |= dict(zip(rows, answers(release, [asked[row][1] for row in rows]), strict=True))
+    return [(found[row],) for row in range(len(asked))]
+
+
+def unpacked(answer: tuple[R | RequestError]) -> R:
+    """Return an answer of `each_by_its_release`.
+
+    Raises:
+        RequestError: if the request could not be answered.
+    """
+    (found,) = answer
+    if isinstance(found, RequestError):
+        raise found
+    return found
+
+
+class Holder(Generic[S]):
+    """A deployment that holds a step for each release; `held` is made by its `__init__`."""
+
+    held: Held[S]
+
+    async def hold(self, releases: Sequence[str]) -> list[str]:
+        """Hold these releases and no others; return them.
+
+        Raises:
+            ReleaseError: if one cannot be loaded.
+        """
+        await asyncio.to_thread(self.held.hold, releases)
+        return self.held.names
+
+    def ping(self) -> bool:
+        """Answer."""
+        return True
 
 
 class SameRelease:

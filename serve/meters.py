@@ -18,7 +18,7 @@ release, the share of the exact best that the index found. Stages are filters, s
 
 import threading
 import time
-from collections import Counter as Tally
+from collections import defaultdict
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
@@ -26,6 +26,7 @@ from motet.retrieval.state import Stages
 
 SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0]
 _FLUSH_S = 1.0
+_Tally = defaultdict[tuple[Counter, tuple[tuple[str, str], ...]], float]
 
 
 class Meters:
@@ -44,19 +45,19 @@ class Meters:
         self._dropped = Counter("motet_records_dropped_total", "Answers that were not logged.")
         self._in_flight = Gauge("motet_in_flight", "Requests that are being answered.")
 
-        self._lock, self._tally = threading.Lock(), Tally[tuple[Counter, tuple[tuple[str, str], ...]]]()
+        self._lock, self._tally = threading.Lock(), _Tally(float)
         threading.Thread(target=self._flush, name="meters", daemon=True).start()
 
     def _count(self, counter: Counter, number: float, tags: dict[str, str]) -> None:
         """Add to a counter, within a second: one call of Ray's takes longer than all the rest of it."""
         with self._lock:
-            self._tally[counter, tuple(tags.items())] += number  # type: ignore[assignment]
+            self._tally[counter, tuple(tags.items())] += number
 
     def _flush(self) -> None:
         while True:
             time.sleep(_FLUSH_S)
             with self._lock:
-                waiting, self._tally = self._tally, Tally()
+                waiting, self._tally = self._tally, _Tally(float)
             for (counter, tags), number in waiting.items():
                 counter.inc(number, dict(tags))
 

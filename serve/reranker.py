@@ -1,23 +1,24 @@
 """Reranker: in which order, and why. Task heads, calibration, value, diversity, reasons."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ray import serve
 
+from motet.errors import RequestError
 from motet.recommend import Query, Whereabouts, explain_ranking
 from motet.recommend import Reranker as Step
+from motet.recommend.reranker import Asked
 from motet.recommend.trace import Ranked
 from motet.retrieval.state import Candidates, UserState
-from serve.held import Held, SameRelease
+from serve.held import Held, Holder, SameRelease, each_by_its_release, unpacked
 from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Reranker")
-class Reranker:
+class Reranker(Holder[Step]):
     """Holds the task heads of releases.
 
     Args:
@@ -33,10 +34,18 @@ class Reranker:
     async def run(
         self, release: str, user: UserState, candidates: Candidates, query: Query, trace: bool = False
     ) -> Ranked:
-        """Return the items to show, and if wished how they were chosen."""
+        """Return the items to show, and if wished how they were chosen.
+
+        Raises:
+            RequestError: if the release cannot answer the query.
+        """
         self.same.require(release, user, candidates)
-        ranked = await asyncio.to_thread(lambda: self.held.of(release).rank(user, candidates, query, trace))
-        return replace(ranked, release=release)
+        answer = await self._together((release, (user, candidates, query, trace)))
+        return replace(unpacked(answer), release=release)
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
+    async def _together(self, asked: list[tuple[str, Asked]]) -> list[tuple[Ranked | RequestError]]:
+        return await asyncio.to_thread(each_by_its_release, asked, lambda name, own: self.held.of(name).answers(own))
 
     async def explain(
         self, release: str, user: UserState, candidates: Candidates, query: Query, item: str
@@ -44,15 +53,6 @@ class Reranker:
         """Return where a candidate stands."""
         self.same.require(release, user, candidates)
         return await asyncio.to_thread(lambda: explain_ranking(self.held.of(release), user, candidates, query, item))
-
-    async def hold(self, releases: Sequence[str]) -> list[str]:
-        """Hold these releases and no others; return them."""
-        await asyncio.to_thread(self.held.hold, releases)
-        return self.held.names
-
-    def ping(self) -> bool:
-        """Answer."""
-        return True
 
     def check_health(self) -> None:
         """Score the first item for someone without a history, and read the item log."""

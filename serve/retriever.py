@@ -1,7 +1,6 @@
 """Retriever: which items. FAISS, collaborative filtering, popularity, filters, fusion."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from motet.recommend import Query, Whereabouts, explain_retrieval
 from motet.recommend import Retriever as Step
 from motet.recommend.recall import Recall, RecallWatch
 from motet.retrieval.state import Candidates, UserState
-from serve.held import Held, SameRelease
+from serve.held import Held, Holder, SameRelease
 from serve.item_log import LogPlace, open_item_log
 
 
 @serve.deployment(name="Retriever")
-class Retriever:
+class Retriever(Holder["_Watched"]):
     """Holds the index and the sources of releases.
 
     Args:
@@ -53,15 +52,6 @@ class Retriever:
     async def recall(self, release: str) -> Recall:
         """Return what this replica found out of its searches over a release."""
         return (await asyncio.to_thread(self.held.of, release)).watch.recall
-
-    async def hold(self, releases: Sequence[str]) -> list[str]:
-        """Hold these releases and no others; return them."""
-        await asyncio.to_thread(self.held.hold, releases)
-        return self.held.names
-
-    def ping(self) -> bool:
-        """Answer."""
-        return True
 
     def check_health(self) -> None:
         """Search for the first item's neighbours, and read the item log, so that a request never meets a long one."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from motet.canary_settings import CanarySettings
 from motet.errors import ReleaseError
 from motet.recommend.recall import Recall
 from motet.release.canary import Outcomes
@@ -19,8 +20,8 @@ class Canary:
     """A release that is tried on some users."""
 
     release: str
-    share: float
-    """Share of the users who get it."""
+    settings: CanarySettings
+    """Who gets it, and when it is dropped; its own recipe's."""
     outcomes: Outcomes = field(default_factory=Outcomes)
     """What came of its answers."""
     current: Outcomes = field(default_factory=Outcomes)

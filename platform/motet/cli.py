@@ -9,35 +9,29 @@ motet whatif                           motet keys add|list|revoke
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
-from rich.table import Table
 
-from motet.errors import DataError, MotetError, ReleaseError
+from motet.errors import DataError, said_in_a_line
+from motet.log_commands import event_commands, item_commands
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
 from motet.record_commands import record_commands, skew, whatif
+from motet.release_commands import key_commands, release_commands
 
 main = typer.Typer(help="Recommenders that understand text, learn from the crowd and serve several tasks.")
 recipe_commands = typer.Typer(help="Show, validate and document recipes.")
-release_commands = typer.Typer(help="List, verify, publish and roll back releases.")
 main.add_typer(recipe_commands, name="recipe")
 main.add_typer(release_commands, name="release")
-event_commands = typer.Typer(help="Take events out of the log.")
-main.add_typer(event_commands, name="events")
-key_commands = typer.Typer(help="Make and revoke keys to a workspace's endpoint.")
 main.add_typer(key_commands, name="keys")
+main.add_typer(event_commands, name="events")
+main.add_typer(item_commands, name="items")
 main.add_typer(record_commands, name="records")
 main.command()(whatif)
 main.command()(skew)
-item_commands = typer.Typer(help="Take items out of the log of what was added and removed.")
-main.add_typer(item_commands, name="items")
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]
@@ -45,21 +39,10 @@ Workspace = Annotated[Path, typer.Option(help="The folder that the pipeline wrot
 _HERE = Path("workspace")
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print a user's mistake as one line per problem and exit with 2."""
-    try:
-        yield
-    except MotetError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"{type(error).__name__}: {line}", err=True)
-        sys.exit(2)
-
-
 @recipe_commands.command()
 def show(recipe: File, overrides: Overrides = None) -> None:
     """Print the resolved recipe and where each value that is not a default came from."""
-    with one_line_errors():
+    with said_in_a_line():
         loaded = load_recipe(recipe, overrides or [])
         for setting, value, origin in describe_recipe(loaded):
             said = "" if origin == "default" else f"    # {origin}"
@@ -69,7 +52,7 @@ def show(recipe: File, overrides: Overrides = None) -> None:
 @recipe_commands.command()
 def validate(recipe: File, overrides: Overrides = None) -> None:
     """Check the recipe, the files and columns it names, and the model's folder."""
-    with one_line_errors():
+    with said_in_a_line():
         loaded = _checked(recipe, overrides)
         tasks = ", ".join(f"{task.name} ({task.kind})" for task in loaded.recipe.tasks)
         typer.echo(f"{recipe}: valid; tasks: {tasks}")
@@ -125,197 +108,6 @@ def _first(text: str) -> str:
     return " ".join(text.split())
 
 
-@release_commands.command("list")
-def list_releases(workspace: Workspace = _HERE) -> None:
-    """List the releases of a workspace, oldest first."""
-    from motet.release.bundle import read_report
-    from motet.release.publish import Releases
-
-    with one_line_errors():
-        table = Table("", "release", "created", "NDCG", "MB")
-        for one in Releases(workspace).all():
-            size = sum(entry["size"] for entry in one.manifest["files"].values()) / 1e6
-            try:
-                ndcg = f"{read_report(one.folder)['ranking']['systems']['motet']['ndcg']['mean']:.4f}"
-            except DataError:
-                ndcg = "damaged"
-            table.add_row("*" if one.current else "", one.id, one.manifest["created"], ndcg, f"{size:.1f}")
-        Console(width=max(100, Console().width)).print(table)
-
-
-@release_commands.command()
-def verify(
-    name: Annotated[str | None, typer.Argument(help="The release; the current one by default.")] = None,
-    workspace: Workspace = _HERE,
-    replay: Annotated[bool, typer.Option(help="Also replay the golden requests.")] = False,
-) -> None:
-    """Check every byte of a release against its manifest."""
-    from motet.release.publish import Releases, replay_in_child
-    from motet.storage import read_manifest
-
-    with one_line_errors():
-        releases = Releases(workspace)
-        folder = releases.verified(name or releases.current_id())
-        manifest = read_manifest(folder)
-        if replay:
-            replay_in_child(folder)
-        typer.echo(f"{folder.name}: {len(manifest['files'])} files as published" + ("; answers replayed" * replay))
-
-
-@release_commands.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="A release.")],
-    second: Annotated[str | None, typer.Argument(help="Another one; the current one by default.")] = None,
-    workspace: Workspace = _HERE,
-) -> None:
-    """Say which of two releases did better for the same test users, or that the difference is within noise."""
-    from motet.evaluation.comparison import compare as differences_of
-    from motet.evaluation.comparison import conclusion
-    from motet.evaluation.table import difference_table
-    from motet.release.publish import Releases
-
-    with one_line_errors():
-        releases = Releases(workspace)
-        one, other = (releases.verified(name or releases.current_id()) for name in (first, second))
-        found = differences_of(one / "report", other / "report")
-        Console(width=max(100, Console().width)).print(difference_table(found, one.name, other.name))
-        typer.echo(conclusion(found, one.name, other.name))
-
-
-@release_commands.command()
-def publish(
-    draft: Annotated[Path, typer.Argument(help="A folder of drafts/, from the index stage.")],
-    report: Annotated[Path, typer.Argument(help="A folder of reports/, from the evaluate stage.")],
-    workspace: Workspace = _HERE,
-) -> None:
-    """Publish a draft with its report through the gate."""
-    from motet.recommend import read_recipe
-    from motet.release.publish import Releases
-    from motet.storage import read_manifest
-
-    with one_line_errors():
-        recipe = read_recipe(draft)
-        about = {"recipe": recipe.name, "draft": read_manifest(draft)["id"], "report": read_manifest(report)["id"]}
-        typer.echo(Releases(workspace).publish(draft, report, recipe.release, about).id)
-
-
-@release_commands.command()
-def rollback(
-    name: Annotated[str | None, typer.Argument(help="The release; the one before the current by default.")] = None,
-    workspace: Workspace = _HERE,
-) -> None:
-    """Point back to an older release."""
-    from motet.release.publish import Releases
-
-    with one_line_errors():
-        typer.echo(Releases(workspace).rollback(name))
-
-
-@release_commands.command()
-def canary(
-    name: Annotated[str | None, typer.Argument(help="The release to try out.")] = None,
-    stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
-    workspace: Workspace = _HERE,
-) -> None:
-    """Try a release out on some users of a running endpoint, or end the trial."""
-    from motet.release.publish import Releases
-
-    with one_line_errors():
-        releases = Releases(workspace)
-        if stop == (name is not None):
-            raise ReleaseError("say either which release to try out, or --stop; motet release list shows the releases")
-        typer.echo(releases.drop_candidate() if name is None else releases.try_out(name))
-
-
-@release_commands.command()
-def promote(workspace: Workspace = _HERE) -> None:
-    """Make the release that is tried out the current one."""
-    from motet.release.publish import Releases
-
-    with one_line_errors():
-        typer.echo(Releases(workspace).promote())
-
-
-@event_commands.callback()
-def _events() -> None:
-    """Take events out of the log."""
-
-
-@event_commands.command()
-def export(
-    workspace: Annotated[Path, typer.Argument(help="The folder that the pipeline wrote.")],
-    target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
-) -> None:
-    """Write all events of a workspace's log to a parquet file that can stand among the interactions of a recipe."""
-    from motet.event_settings import EventSettings
-    from motet.events.export import export as write
-    from motet.events.store import open_store
-    from motet.recommend import read_recipe
-    from motet.release.publish import CURRENT, Releases
-
-    with one_line_errors():
-        releases = Releases(workspace)
-        recipe = read_recipe(releases.current()) if (releases.folder / CURRENT).is_file() else None
-        settings = recipe.serve.events if recipe else EventSettings()
-        store = open_store(settings, workspace / "events", recipe.name if recipe else "")
-        if store is None:
-            raise DataError(f"{workspace}: its release records no events (serve.events.store is none)")
-        typer.echo(f"{write(store, target, recipe):,} events in {target}")
-
-
-@key_commands.command("add")
-def add_key(name: Annotated[str, typer.Argument(help="What the key is called.")], workspace: Workspace = _HERE) -> None:
-    """Make a key with the scope admin and print it; it is shown this once."""
-    from motet.release.keys import Keys
-
-    with one_line_errors():
-        typer.echo(Keys(workspace).add(name, ("admin",)))
-
-
-@key_commands.command("list")
-def list_keys(workspace: Workspace = _HERE) -> None:
-    """List the keys' names and scopes."""
-    from motet.release.keys import Keys
-
-    with one_line_errors():
-        for name, key in sorted(Keys(workspace).all().items()):
-            typer.echo(f"{name}  {', '.join(key.scopes)}")
-
-
-@key_commands.command("revoke")
-def revoke_key(name: Annotated[str, typer.Argument(help="The key.")], workspace: Workspace = _HERE) -> None:
-    """Take a key away; a running endpoint refuses it from then on."""
-    from motet.release.keys import Keys
-
-    with one_line_errors():
-        Keys(workspace).revoke(name)
-
-
-@item_commands.callback()
-def _items() -> None:
-    """Take items out of the log of what was added and removed."""
-
-
-@item_commands.command("export")
-def export_log(
-    workspace: Annotated[Path, typer.Argument(help="The folder that the pipeline wrote; its current release counts.")],
-    target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
-) -> None:
-    """Write the latest of each item of a workspace's log to a parquet file that can stand among a recipe's items."""
-    from motet.itemlog.export import export_items
-    from motet.itemlog.place import open_items
-    from motet.recommend import read_recipe
-    from motet.release.publish import Releases
-
-    with one_line_errors():
-        recipe = read_recipe(Releases(workspace).current())
-        store = open_items(recipe.serve.events, workspace, recipe.name)
-        if store is None:
-            raise DataError(f"{workspace}: its release takes no items (serve.events.store is none)")
-        items, removed = export_items(store, target, recipe)
-        typer.echo(f"{items:,} items in {target}; {removed:,} removed ones are left out")
-
-
 @main.command()
 def recommend(
     user: Annotated[str | None, typer.Option(help="A user's id.")] = None,
@@ -329,7 +121,7 @@ def recommend(
     from motet.recommend import Query, Recommender
     from motet.release.publish import Releases
 
-    with one_line_errors():
+    with said_in_a_line():
         query = Query(user=user, history=tuple(history) if history else None, text=text, surface=surface, k=k)
         state, items = Recommender(Releases(workspace).current()).recommend(query)
         shown = [{**vars(item), "reason": vars(item.reason)} for item in items]
@@ -346,7 +138,7 @@ def doctor(
     """Say for each task whether training together helps it, why, and what to change."""
     import subprocess
 
-    with one_line_errors():
+    with said_in_a_line():
         options = [part for one in overrides or [] for part in ("--set", one)]
         options += ["--workspace", str(workspace), "--seeds", str(seeds)]
         sys.exit(subprocess.run([sys.executable, str(_job("doctor")), run, *options], check=False).returncode)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from motet.data_settings import DataSettings, Section
 from motet.kinds import KINDS, LARGER_IS_BETTER
+from motet.serve_settings import ServeSettings
 from motet.settings import (
     EncoderSettings,
     EvaluateSettings,
@@ -21,7 +22,6 @@ from motet.settings import (
     ReleaseSettings,
     ResourceSettings,
     RetrievalSettings,
-    ServeSettings,
     TrainSettings,
 )
 from motet.surface_settings import AttributeFilter, Rule, Surface

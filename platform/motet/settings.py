@@ -7,10 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from motet.canary_settings import CanarySettings
 from motet.data_settings import Section
-from motet.event_settings import EventSettings
-from motet.record_settings import RecordSettings
 
 
 class EncoderSettings(Section):
@@ -275,73 +272,6 @@ class ReleaseSettings(Section):
     """Largest relative fall of NDCG against the current release of the same protocol."""
     golden_requests: int = Field(default=8, ge=1, le=1000)
     """Requests whose answers travel in the bundle and are replayed before it is published."""
-
-
-class Deployment(Section):
-    """Autoscaling of one deployment."""
-
-    min_replicas: int = Field(default=1, ge=1)
-    """Fewest replicas."""
-    max_replicas: int = Field(default=2, ge=1)
-    """Most replicas."""
-    target_ongoing_requests: float = Field(default=4.0, gt=0)
-    """Requests in flight per replica that autoscaling aims at."""
-    max_ongoing_requests: int = Field(default=16, ge=1)
-    """Requests in flight per replica before callers queue."""
-    num_cpus: float = Field(default=0.2, ge=0)
-    """CPUs per replica."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Deployment":
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas = {self.min_replicas} is above max_replicas = {self.max_replicas}")
-        return self
-
-
-class GatewayDeployment(Deployment):
-    """Autoscaling of the Gateway, and how much it takes in."""
-
-    max_queued: int = Field(default=64, ge=1)
-    """Requests in flight per replica above which more are refused with 429."""
-
-
-class ServeSettings(Section):
-    """The online graph."""
-
-    host: str = "127.0.0.1"
-    """Address that the endpoint listens on."""
-    port: int = Field(default=8000, ge=1, le=65535)
-    """Port that the endpoint listens on."""
-    health_check_period_s: float = Field(default=2.0, gt=0)
-    """Seconds between health checks."""
-    health_check_timeout_s: float = Field(default=3.0, gt=0)
-    """Seconds after which a health check has failed."""
-    upscale_delay_s: float = Field(default=3.0, ge=0)
-    """Seconds of load before a replica is added."""
-    downscale_delay_s: float = Field(default=60.0, ge=0)
-    """Seconds of quiet before a replica is removed."""
-    deadline_ms: float = Field(default=300.0, ge=20, le=60_000)
-    """Milliseconds after which the Gateway answers with what it has, whatever a client's headers say."""
-    retry_share: float = Field(default=0.1, ge=0, le=1)
-    """Most extra calls to a step by retries, as a share of its calls."""
-    gateway: GatewayDeployment = GatewayDeployment()
-    """HTTP ingress."""
-    embedder: Deployment = Deployment()
-    """User tower and language model."""
-    retriever: Deployment = Deployment()
-    """FAISS and collaborative filtering."""
-    reranker: Deployment = Deployment()
-    """Task heads."""
-    events: EventSettings = EventSettings()
-    """The log of what users do."""
-    watch_s: float = Field(default=0.5, gt=0, le=60)
-    """Seconds between looks at the pointers to the current release and its candidate."""
-    canary: CanarySettings = CanarySettings()
-    """A candidate release, tried on some users."""
-    recall_share: float = Field(default=0.01, ge=0, le=1)
-    """Share of the searches that are repeated exactly, in the background, to know the recall of the index."""
-    records: RecordSettings = RecordSettings()
-    """The log of what they were shown."""
 
 
 class ResourceSettings(Section):

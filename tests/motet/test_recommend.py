@@ -211,3 +211,26 @@ def test_a_recipe_with_a_setting_of_another_version_is_refused_by_its_name(chang
     folder = changed("train", momentum=0.9)
     with pytest.raises(DataError, match=r"recipe\.json: train\.momentum: Extra inputs .*; another version of Motet"):
         Recommender(folder)
+
+
+def test_several_requests_at_once_are_answered_as_one_by_one(recommender: Recommender) -> None:
+    """The tower and the task layers run once for all; who asks what cannot be answered is told so alone."""
+    queries = [Query(user="u03", k=4), Query(history=("i02", "i07"), k=3), Query(), Query(weights={"watch": 2.0})]
+    wrong = Query(history=("nothing",))
+    embedder, retriever, reranker = recommender.embedder, recommender.retriever, recommender.reranker
+    states = embedder.answers([queries[0], wrong, *queries[1:]])
+    assert isinstance(states[1], RequestError)
+    users = [state for state in states if not isinstance(state, RequestError)]
+    asked = [(user, retriever.run(user, query), query, False) for user, query in zip(users, queries, strict=True)]
+    bad = replace(queries[0], weights={"bliss": 1.0})
+    found = reranker.answers([*asked, (*asked[0][:2], bad, False)])
+    assert isinstance(found[-1], RequestError)
+    for query, one in zip(queries, found[:-1], strict=True):
+        assert not isinstance(one, RequestError)
+        alone = recommender.recommend(query)[1]
+        assert [item.item for item in one.items] == [item.item for item in alone]
+        assert [item.value for item in one.items] == pytest.approx([item.value for item in alone], abs=2e-6)
+    with pytest.raises(RequestError, match="none of these items is in the catalogue"):
+        embedder.run([queries[0], wrong])
+    with pytest.raises(RequestError, match="weights: no task of that name"):
+        reranker.rank(*asked[0][:2], bad)

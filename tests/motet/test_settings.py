@@ -9,14 +9,13 @@ from motet import data_settings, settings
 from motet.data_settings import Clean, Entity, Interactions, Items, Section, Split, Table, Users, ValueRange
 from motet.recipe import Recipe
 from motet.record_settings import RecordSettings
+from motet.serve_settings import Deployment, ServeSettings
 from motet.settings import (
-    Deployment,
     EncoderSettings,
     IndexSettings,
     ModelSettings,
     ResourceSettings,
     RetrievalSettings,
-    ServeSettings,
     TrainSettings,
 )
 from motet.surface_settings import Exploration, Surface

@@ -40,6 +40,21 @@ def publish(draft: Path, report: Path, folder: Path, **changes) -> Path:
     return Releases(folder / "workspace").publish(changed, report, ReleaseSettings(), {"recipe": "tiny"}).folder
 
 
+TWO = {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.1}
+"""Of a step of which a test needs two replicas."""
+
+
+@contextmanager
+def served(release: Path, watched: bool = False):
+    """The address of an endpoint over a release, for as long as this lasts."""
+    from ray import serve
+
+    from serve.run import start
+
+    yield start(release, port=free_port(), watched=watched)
+    serve.shutdown()
+
+
 def ask(address: str, path: str, body=None, headers=None, raw=None, method=None):
     """(status, headers, decoded answer, seconds)."""
     data = raw if raw is not None else json.dumps(body).encode() if body is not None else None

@@ -14,26 +14,22 @@ from motet.recommend import Query, Recommender, read_recipe
 from motet.records.reader import record_files, record_tables, sample_rows
 from motet.records.skew import skew
 from serve.answer_log import place_of_records
-from tests.serve.graphs import ask, exported, free_port, pids, publish
+from tests.serve.graphs import TWO, ask, exported, pids, publish, served
 
 DEADLINE_MS = 20_000
 
 
 @pytest.fixture(scope="module")
 def release(draft, report, tmp_path_factory, ray_here) -> Path:
-    records, two = {"flush_s": 0.3, "rows": 20}, {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.1}
-    serving = {"deadline_ms": DEADLINE_MS, "health_check_timeout_s": 20.0, "records": records, "embedder": two}
+    records = {"flush_s": 0.3, "rows": 20}
+    serving = {"deadline_ms": DEADLINE_MS, "health_check_timeout_s": 20.0, "records": records, "embedder": TWO}
     return publish(draft, report, tmp_path_factory.mktemp("records"), serve=serving)
 
 
 @pytest.fixture(scope="module")
 def endpoint(release):
-    from ray import serve
-
-    from serve.run import start
-
-    yield start(release, port=free_port())
-    serve.shutdown()
+    with served(release) as address:
+        yield address
 
 
 @pytest.fixture

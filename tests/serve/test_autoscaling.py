@@ -5,24 +5,20 @@ import time
 
 import pytest
 
-from tests.serve.graphs import ask, free_port, publish
+from tests.serve.graphs import ask, publish, served
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def endpoint(draft, report, tmp_path_factory, ray_here):
-    from ray import serve
-
-    from serve.run import start
-
     one, busy = {"max_replicas": 1}, {"max_replicas": 2, "target_ongoing_requests": 0.3}
     serving = {
         "deadline_ms": 20_000.0, "upscale_delay_s": 1.0, "downscale_delay_s": 3.0, "health_check_timeout_s": 30.0,
         "gateway": one, "embedder": one, "retriever": busy, "reranker": one,
     }  # fmt: skip
-    yield start(publish(draft, report, tmp_path_factory.mktemp("scaling"), serve=serving), port=free_port())
-    serve.shutdown()
+    with served(publish(draft, report, tmp_path_factory.mktemp("scaling"), serve=serving)) as address:
+        yield address
 
 
 def running() -> dict[str, int]:

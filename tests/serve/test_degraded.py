@@ -13,10 +13,10 @@ from tests.serve.graphs import (
     PATIENT,
     ask,
     ask_at_once,
-    free_port,
     pids,
     publish,
     resident_mb,
+    served,
     stopped,
     wait_until_exported,
 )
@@ -40,14 +40,9 @@ def release(draft, report, tmp_path_factory, ray_here):
 
 @pytest.fixture(scope="module")
 def endpoint(release):
-    from ray import serve
-
-    from serve.run import start
-
-    address = start(release, port=free_port())
-    wait_until_full(address)
-    yield address
-    serve.shutdown()
+    with served(release) as address:
+        wait_until_full(address)
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from serve.event_log import Recorder, place_of_log, to_events
 from serve.event_schemas import EventRequest
 from serve.gate import Busy
 from tests.motet.events.makers import HAS_REDIS, RedisServer, ids
-from tests.serve.graphs import ask, free_port, pids, publish
+from tests.serve.graphs import TWO, ask, pids, publish, served
 
 DEADLINE_MS = 20_000
 """So that no answer on a busy machine is one of fewer steps."""
@@ -27,19 +27,14 @@ SECRET = "n0t-t0-be-ech0ed"
 
 @pytest.fixture(scope="module")
 def release(draft, report, tmp_path_factory, ray_here) -> Path:
-    two = {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.1}
-    serving = {"deadline_ms": DEADLINE_MS, "embedder": two, "health_check_timeout_s": 20.0}
+    serving = {"deadline_ms": DEADLINE_MS, "embedder": TWO, "health_check_timeout_s": 20.0}
     return publish(draft, report, tmp_path_factory.mktemp("events"), serve=serving)
 
 
 @pytest.fixture(scope="module")
 def endpoint(release):
-    from ray import serve
-
-    from serve.run import start
-
-    yield start(release, port=free_port())
-    serve.shutdown()
+    with served(release) as address:
+        yield address
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from motet.events.segments import Segments
 from motet.itemlog.entry import ITEMS
 from motet.recommend import Query, Recommender
-from tests.serve.graphs import ask, free_port, pids, publish
+from tests.serve.graphs import TWO, ask, pids, publish, served
 
 DEADLINE_MS = 20_000
 SECRET = "n0t-t0-be-ech0ed"
@@ -22,19 +22,15 @@ SOON_S = 2.0
 
 @pytest.fixture(scope="module")
 def release(draft, report, tmp_path_factory, ray_here) -> Path:
-    two = {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.05}
+    two = {**TWO, "num_cpus": 0.05}
     serving = {"deadline_ms": DEADLINE_MS, "retriever": two, "reranker": two, "health_check_timeout_s": 20.0}
     return publish(draft, report, tmp_path_factory.mktemp("items"), serve=serving)
 
 
 @pytest.fixture(scope="module")
 def endpoint(release):
-    from ray import serve
-
-    from serve.run import start
-
-    yield start(release, port=free_port())
-    serve.shutdown()
+    with served(release) as address:
+        yield address
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from motet.data.parquet import read_parquet, write_parquet
 from motet.evaluation.report import write_report
 from motet.storage import write_manifest
 from tests.serve.browsers import BROWSER, DRIVER, open_browser, set_screen
-from tests.serve.graphs import ask, free_port, publish
+from tests.serve.graphs import ask, publish, served
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,12 +41,8 @@ def release(draft, tmp_path_factory, ray_here):
 
 @pytest.fixture(scope="module")
 def endpoint(release):
-    from ray import serve
-
-    from serve.run import start
-
-    yield start(release, port=free_port())
-    serve.shutdown()
+    with served(release) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from motet.release.bundle import release_id
 from motet.release.keys import Keys
 from motet.release.publish import Releases
 from motet.storage import read_manifest, write_manifest
-from tests.serve.graphs import PATIENT, ask, free_port, pids, publish, wait_until_exported
+from tests.serve.graphs import PATIENT, ask, pids, publish, served, wait_until_exported
 
 SWAPS = 100
 USERS = [f"u{number:02d}" for number in range(24)]
@@ -41,22 +41,18 @@ def releases(draft, report, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def endpoint(ray_here, releases):
-    from ray import serve
-
-    from serve.run import start
-
-    one, _ = releases
-    one.rollback(releases[1][0])
-    yield start(one.current(), port=free_port(), watched=True)
-    serve.shutdown()
+    one, (first, _) = releases
+    one.rollback(first)
+    with served(one.current(), watched=True) as address:
+        yield address
 
 
-def served(address: str) -> str:
+def release_of(address: str) -> str:
     return ask(address, "/v1/release")[2]["release"]
 
 
 def wait_until_served(address: str, name: str) -> float:
-    return wait_for(lambda: served(address) == name)
+    return wait_for(lambda: release_of(address) == name)
 
 
 def wait_for(what, seconds: float = 20.0) -> float:
@@ -230,7 +226,20 @@ def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):
     assert own == before
     assert patch(endpoint, "home", {"weights": None}, key)[2]["changed"] is False
     assert ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"] == before
-    Keys(one.folder.parent).revoke("me")
+    threads = [threading.Thread(target=patch, args=(endpoint, name, body, key)) for name in ("home", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ask(endpoint, "/v1/release")[2]["surfaces"] == {"home": {"rating": 1.0}, "other": {"rating": 1.0}}
+    keys = Keys(one.folder.parent)
+    whole = keys.path.read_text()
+    keys.path.write_text("{")
+    assert patch(endpoint, "home", {"weights": None}, key)[0] == 401
+    keys.path.write_text(whole)
+    for name in ("home", "other"):
+        assert patch(endpoint, name, {"weights": None}, key)[2]["changed"] is False
+    keys.revoke("me")
     assert patch(endpoint, "home", body, key)[0] == 401
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Generic, TypeVar
 
-from motet.events.store import START, Store
+from motet.events.store import START, Readable
 
 T = TypeVar("T")
 _PAUSE_S = 1.0
@@ -24,7 +24,7 @@ class Follower(Generic[T]):
         what: the log's name, for people.
     """
 
-    def __init__(self, store: Store[T], take: Callable[[list[T]], None], what: str) -> None:
+    def __init__(self, store: Readable[T], take: Callable[[list[T]], None], what: str) -> None:
         self.store, self.take, self.what = store, take, what
         self.position = START
         self.lock = threading.Lock()

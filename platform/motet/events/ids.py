@@ -1,12 +1,14 @@
 """Which ids a log has: 16 bytes each, however many there are."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 _RECENT = 65_536
 _BYTES = 16
+T = TypeVar("T")
 _KIND = np.dtype(f"S{_BYTES}")
 
 
@@ -52,3 +54,26 @@ class IdSet:
         while self._sorted and len(self._sorted[-1]) <= len(ids):
             ids = np.sort(np.concatenate([self._sorted.pop(), ids]), kind="stable")
         self._sorted.append(ids)
+
+
+def append_new(
+    entries: Sequence[T], id_of: Callable[[T], str], ids: IdSet, write: Callable[[list[T]], None]
+) -> list[bool]:
+    """Write the entries whose ids are new, if there are any, and add these ids; return for each whether it is new.
+
+    Args:
+        entries: in their order; the first of an id counts.
+        id_of: what names an entry.
+        ids: those that the log has.
+        write: writes all it is given, or raises.
+    """
+    first: dict[str, T] = {}
+    for entry in entries:
+        first.setdefault(id_of(entry), entry)
+    known = ids.known(list(first))
+    fresh = {name: entry for (name, entry), old in zip(first.items(), known, strict=True) if not old}
+    if fresh:
+        write(list(fresh.values()))
+    for name in fresh:
+        ids.add(name)
+    return [fresh.pop(id_of(entry), None) is not None for entry in entries]

@@ -18,7 +18,7 @@ from motet.errors import EventLogError
 from motet.events.address import from_environment
 from motet.events.codec import Codec
 from motet.events.event import EVENTS
-from motet.events.ids import IdSet
+from motet.events.ids import IdSet, append_new
 from motet.events.store import START, Position
 
 _WRITE_S, _READ_S = 10.0, 1.0
@@ -71,24 +71,15 @@ class KafkaTopic(Generic[T]):
     def append(self, entries: Sequence[T]) -> list[bool]:
         """Write the entries whose ids are new, all of them or none; see `Store.append`."""
         self.open()
-        first: dict[str, T] = {}
-        for entry in entries:
-            first.setdefault(self.codec.id_of(entry), entry)
-        known = self._ids.known(list(first))
-        fresh = {name: entry for (name, entry), old in zip(first.items(), known, strict=True) if not old}
-        if fresh:
-            self._write([self.codec.frame(entry) for entry in fresh.values()])
-        for name in fresh:
-            self._ids.add(name)
-        return [fresh.pop(self.codec.id_of(entry), None) is not None for entry in entries]
+        return append_new(entries, self.codec.id_of, self._ids, self._write)
 
-    def _write(self, lines: Sequence[bytes]) -> None:
+    def _write(self, entries: Sequence[T]) -> None:
         from confluent_kafka import KafkaException
 
         try:
             self._producer.begin_transaction()
-            for line in lines:
-                self._producer.produce(self.topic, line, partition=0)
+            for entry in entries:
+                self._producer.produce(self.topic, self.codec.frame(entry), partition=0)
             self._producer.commit_transaction(_WRITE_S)
         except (KafkaException, BufferError) as error:
             self._give_up()

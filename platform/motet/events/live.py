@@ -24,7 +24,7 @@ from motet.data.histories import label_columns
 from motet.events.columns import read_columns
 from motet.events.event import Event
 from motet.events.follower import Follower
-from motet.events.store import EventStore, Position
+from motet.events.store import Position, Readable
 from motet.people import People, Person
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
@@ -44,7 +44,7 @@ class LiveUsers:
         people: the release's.
     """
 
-    def __init__(self, store: EventStore, recipe: Recipe, items: ItemTable, people: People) -> None:
+    def __init__(self, store: Readable[Event], recipe: Recipe, items: ItemTable, people: People) -> None:
         self.recipe, self.items, self.people = recipe, items, people
         self._events: dict[str, deque[Event]] = {}
         self._waiting: OrderedDict[str, Event] = OrderedDict()

@@ -27,7 +27,7 @@ from typing import Generic, TypeVar
 from motet.errors import EventLogError
 from motet.events.codec import Codec
 from motet.events.event import EVENTS
-from motet.events.ids import IdSet
+from motet.events.ids import IdSet, append_new
 from motet.events.store import START, Position
 from motet.storage import fsync_path
 
@@ -85,16 +85,7 @@ class Segments(Generic[T]):
     def append(self, entries: Sequence[T]) -> list[bool]:
         """Write and sync the entries whose ids are new; see `Store.append`."""
         self.open()
-        first: dict[str, T] = {}
-        for entry in entries:
-            first.setdefault(self.codec.id_of(entry), entry)
-        known = self._ids.known(list(first))
-        fresh = {name: entry for (name, entry), old in zip(first.items(), known, strict=True) if not old}
-        if fresh:
-            self._write(b"".join(map(self.codec.frame, fresh.values())))
-        for name in fresh:
-            self._ids.add(name)
-        return [fresh.pop(self.codec.id_of(entry), None) is not None for entry in entries]
+        return append_new(entries, self.codec.id_of, self._ids, self._write)
 
     def close(self) -> None:
         """Close the file and free the lock."""
@@ -103,12 +94,13 @@ class Segments(Generic[T]):
                 os.close(handle)
         self._file, self._lock = None, None
 
-    def _write(self, content: bytes) -> None:
-        """Append bytes to the current segment and sync it.
+    def _write(self, entries: Sequence[T]) -> None:
+        """Append entries to the current segment and sync it.
 
         Raises:
             EventLogError: if they are not safely there; the segment then ends before them.
         """
+        content = b"".join(map(self.codec.frame, entries))
         try:
             file = self._current()
             rest = memoryview(content)

@@ -15,9 +15,20 @@ START: Position = ""
 
 
 T = TypeVar("T")
+Read = TypeVar("Read", covariant=True)
 
 
-class Store(Protocol[T]):
+class Readable(Protocol[Read]):
+    """A log as those see it who follow it."""
+
+    def read(self, after: Position = START) -> Iterator[tuple[Position, Read]]:
+        """Yield the entries after a position with their own positions, up to the end of the log, without waiting.
+
+        What an `append` that has returned wrote, in any process, is among them. Needs no `open`.
+        """
+
+
+class Store(Readable[T], Protocol[T]):
     """An append-only log."""
 
     def open(self) -> None:
@@ -38,12 +49,6 @@ class Store(Protocol[T]):
 
         Raises:
             EventLogError: if nothing of this call may count as written.
-        """
-
-    def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
-        """Yield the entries after a position with their own positions, up to the end of the log, without waiting.
-
-        What an `append` that has returned wrote, in any process, is among them. Needs no `open`.
         """
 
     def close(self) -> None:

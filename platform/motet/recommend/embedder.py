@@ -11,8 +11,9 @@ from motet.data.histories import profile_vector, profile_weights
 from motet.encoders.cache import hex_keys
 from motet.encoders.text import TextEncoder
 from motet.errors import RequestError
+from motet.events.event import Event
 from motet.events.live import LiveUsers
-from motet.events.store import EventStore, Store
+from motet.events.store import Readable, Store
 from motet.itemlog.entry import ItemEntry, TextVector
 from motet.itemlog.following import follow_items, load_encoder
 from motet.itemlog.live import LiveItems
@@ -55,7 +56,7 @@ class Embedder:
         """Know from now on the items that an item log adds, changes and removes; before `follow`."""
         self._live_items = follow_items(store, self.folder, self.recipe, self.items, lambda: self.encoder)
 
-    def follow(self, store: EventStore) -> None:
+    def follow(self, store: Readable[Event]) -> None:
         """Know from now on what users do, as an event log says."""
         self._live = LiveUsers(store, self.recipe, self.items, self.people)
         self._live.catch_up()

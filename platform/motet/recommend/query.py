@@ -33,6 +33,8 @@ class Query:
     """Items that must not be shown."""
     weights: Mapping[str, float] | None = None
     """Weight of each score in place of the surface's."""
+    surface_weights: Mapping[str, float] | None = None
+    """Weights that the surface has by now, in place of the recipe's; None if they were not changed."""
     request: str | None = None
     """Id of the request; it decides what is explored. Nothing is if it has none."""
     recorded: bool = False
@@ -84,14 +86,23 @@ def find_surface(recipe: Recipe, name: str | None) -> str:
 
 
 def find_weights(recipe: Recipe, query: Query) -> dict[str, float]:
-    """Return the weight of each score: the request's, or its surface's.
+    """Return the weight of each score: the request's, those that its surface has by now, or the recipe's.
 
     Raises:
-        RequestError: for a weight of what the recipe does not score.
+        RequestError: for a surface that the recipe does not have, or a weight of what it does not score.
     """
-    surface = recipe.surfaces[find_surface(recipe, query.surface)]
+    standing = standing_weights(recipe, query)
     if query.weights is None:
-        return dict(surface.weights)
+        return standing
     if not set(query.weights) <= set(recipe.weighable):
         raise RequestError(f"weights: no task of that name; this release has {recipe.weighable}")
     return dict(query.weights)
+
+
+def standing_weights(recipe: Recipe, query: Query) -> dict[str, float]:
+    """Return the weights of a query's surface: those that it has by now, else the recipe's.
+
+    Weights of what this release does not score are left out; if none is left, the recipe's count.
+    """
+    surface, changed = recipe.surfaces[find_surface(recipe, query.surface)], query.surface_weights or {}
+    return {name: weight for name, weight in changed.items() if name in recipe.weighable} or dict(surface.weights)

@@ -1,5 +1,6 @@
 """Recall that is watched: a sample of searches is repeated exactly, in the background."""
 
+import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from motet.retrieval.sources import VectorSource
 from motet.retrieval.state import UserState
 
 _MOST_WAITING = 4
+_log = logging.getLogger(__name__)
 _EQUAL = 1e-5
 """Scores that differ by less are alike: which of two equals the index finds does not matter."""
 
@@ -56,6 +58,8 @@ class RecallWatch:
     def _look(self, retriever: Retriever, user: UserState, query: Query) -> None:
         try:
             self.recall += recall_of(retriever, user, query)
+        except Exception:  # nobody waits for this thread's answer
+            _log.exception("a search could not be repeated exactly")
         finally:
             self._room.release()
 

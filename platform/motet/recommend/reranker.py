@@ -1,12 +1,14 @@
 """Reranker: in which order, and why. Task scores, calibration, value, diversity, reasons."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from motet.errors import RequestError
 from motet.estimates import ESTIMATES, Estimates
 from motet.events.store import Store
 from motet.itemlog.entry import ItemEntry
@@ -27,6 +29,9 @@ from motet.retrieval.library import load_sources
 from motet.retrieval.sources import NeighbourSource, Source
 from motet.retrieval.state import Candidates, UserState
 from motet.storage import read_json
+
+Asked = tuple[UserState, Candidates, Query, bool]
+"""Who asks, what the Retriever found for them, what they ask, and whether they want to know how the list came about."""
 
 
 class Reranker:
@@ -58,12 +63,19 @@ class Reranker:
         if self._live_items is not None:
             self._live_items.catch_up()
 
-    @torch.inference_mode()
     def raw_scores(self, user: UserState, places_N: np.ndarray) -> np.ndarray:
         """Return the raw scores of items for a user by `Recipe.scores`, float32 [N, C]."""
+        return self.raw_scores_of_all([(user, places_N)])[0]
+
+    @torch.inference_mode()
+    def raw_scores_of_all(self, asked: Sequence[tuple[UserState, np.ndarray]]) -> list[np.ndarray]:
+        """Return the raw scores [N, C] of several users' items, by one call of the task layers."""
+        lengths = [len(places_N) for _, places_N in asked]
         if not self.model.scored:
-            return np.zeros((len(places_N), 0), np.float32)
-        return np.asarray(self.model.task_scores(*self._pairs(user, places_N)).numpy())
+            return [np.zeros((length, 0), np.float32) for length in lengths]
+        pairs = zip(*(self._pairs(*one) for one in asked), strict=True)
+        scores_NC = np.asarray(self.model.task_scores(*map(torch.cat, pairs)).numpy())
+        return np.split(scores_NC, np.cumsum(lengths)[:-1])
 
     def gates(self, user: UserState, places_N: np.ndarray) -> np.ndarray | None:
         """Return the weights of the experts [N, T, E] for items; None if there is no gate, or no item."""
@@ -89,7 +101,10 @@ class Reranker:
         Raises:
             RequestError: for a surface or weight that the release does not have.
         """
-        raw_CT, weights = self.raw_scores(user, candidates.places_C), find_weights(self.recipe, query)
+        return self._weigh(self.raw_scores(user, candidates.places_C), candidates, query)
+
+    def _weigh(self, raw_CT: np.ndarray, candidates: Candidates, query: Query) -> Weighed:
+        weights = find_weights(self.recipe, query)
         first = self.recipe.retrieval_task.name
         raw = {first: candidates.fused_C} | {name: raw_CT[:, column] for column, name in enumerate(self.model.scores)}
         scores = {name: np.exp(one_C) if name == first else self.calibrated(name, one_C) for name, one_C in raw.items()}
@@ -133,13 +148,34 @@ class Reranker:
         return self.rank(user, candidates, query).items
 
     def rank(self, user: UserState, candidates: Candidates, query: Query, trace: bool = False) -> Ranked:
-        """Return the k best items, and how they were chosen."""
+        """Return the k best items, and how they were chosen.
+
+        Raises:
+            RequestError: for a surface or weight that the release does not have.
+        """
+        (found,) = self.answers([(user, candidates, query, trace)])
+        if isinstance(found, RequestError):
+            raise found
+        return found
+
+    def answers(self, asked: Sequence[Asked]) -> list[Ranked | RequestError]:
+        """Return for each request what `rank` returns, or why it cannot be; the task layers run once for all."""
         self.catch_up()
         with self.items.standstill.looking():
-            return self._rank(user.within(len(self.items)), candidates.within(len(self.items)), query, trace)
+            known = len(self.items)
+            within = [(user.within(known), found.within(known), query, trace) for user, found, query, trace in asked]
+            raws = self.raw_scores_of_all([(user, found.places_C) for user, found, _, _ in within])
+            return [self._rank_or_error(raw_CT, *one) for raw_CT, one in zip(raws, within, strict=True)]
 
-    def _rank(self, user: UserState, candidates: Candidates, query: Query, trace: bool) -> Ranked:
-        weighed = self.weigh(user, candidates, query)
+    def _rank_or_error(
+        self, raw_CT: np.ndarray, user: UserState, candidates: Candidates, query: Query, trace: bool
+    ) -> Ranked | RequestError:
+        try:
+            return self._rank(self._weigh(raw_CT, candidates, query), user, candidates, query, trace)
+        except RequestError as error:
+            return error
+
+    def _rank(self, weighed: Weighed, user: UserState, candidates: Candidates, query: Query, trace: bool) -> Ranked:
         rows, stopped = self.pick(candidates, weighed.values_C, query)
         shown = self.explore(rows, candidates, weighed.values_C, query)
         items = [

@@ -102,6 +102,9 @@ def fallback_arrays(candidates: Candidates | None, shown_K: np.ndarray, values_K
     }
 
 
+_AS_THEY_ARE = ("exclude_seen", "weights", "surface_weights", "attributes")
+
+
 def query_to_json(query: Query) -> str:
     """Return what a query asks for besides user, history, surface and k, as JSON without its text."""
     asked: dict[str, Any] = {
@@ -110,6 +113,7 @@ def query_to_json(query: Query) -> str:
         "allow": query.allow and list(query.allow),
         "deny": list(query.deny) or None,
         "weights": query.weights and dict(query.weights),
+        "surface_weights": query.surface_weights and dict(query.surface_weights),
         "attributes": query.attributes and dict(query.attributes),
     }
     return json.dumps({name: value for name, value in asked.items() if value is not None})
@@ -123,7 +127,7 @@ def query_from_json(text: str) -> dict[str, Any]:
     }
     found: dict[str, Any] = {"filters": filters}
     found |= {name: tuple(asked[name]) for name in ("allow", "deny") if name in asked}
-    return found | {name: asked[name] for name in ("exclude_seen", "weights", "attributes") if name in asked}
+    return found | {name: asked[name] for name in _AS_THEY_ARE if name in asked}
 
 
 def _condition(one: Condition) -> Any:

@@ -7,6 +7,7 @@ is read once, from position to position, and each request is asked when it stand
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from motet.events.event import Event
@@ -17,7 +18,7 @@ from motet.records.table import to_query, to_record
 
 
 class UpTo:
-    """An event log that ends at a position, for reading; nothing is in it at `START`.
+    """An event log that ends at a position; nothing is in it at `START`.
 
     Args:
         store: the whole log.
@@ -35,21 +36,10 @@ class UpTo:
             if position == self.end:
                 return
 
-    def open(self) -> None:
-        """Refuse: it is for reading."""
-        raise NotImplementedError("this log is for reading")
-
-    def append(self, events: Sequence[Event]) -> list[bool]:
-        """Refuse: it is for reading."""
-        raise NotImplementedError("this log is for reading")
-
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def record_of(recommender: Recommender, query: Query, release: str, moment_ms: int | None = None) -> Record:
     """Return the record of a query that is answered now, in this process; its `request` names it."""
-    query = Query(**{**vars(query), "recorded": True})
+    query = replace(query, recorded=True)
     user = recommender.embedder.run([query])[0]
     candidates = recommender.retriever.run(user, query)
     ranked = recommender.reranker.rank(user, candidates, query)

@@ -19,8 +19,9 @@ from motet.errors import DataError, RequestError
 from motet.evaluation.bootstrap import ratio_interval
 from motet.ranking.value import values
 from motet.recommend import Reranker
+from motet.recommend.query import standing_weights
 from motet.records.record import Record
-from motet.records.table import to_record
+from motet.records.table import to_query, to_record
 from motet.retrieval.state import Candidates
 
 
@@ -71,7 +72,7 @@ def what_if(
     Args:
         rows: of one surface, from `sample_rows`.
         reranker_of: gives the step of a release; None if the release is gone.
-        weights: by score; others keep the surface's own.
+        weights: by score; others keep those that the surface had.
         seed: of the bootstrap.
 
     Raises:
@@ -100,7 +101,7 @@ def what_if(
 def _unfit(row: dict[str, Any]) -> str:
     if row["level"] != "full":
         return f"answered at level {row['level']}"
-    return "asked with weights of its own" if '"weights"' in row["query"] else ""
+    return "asked with weights of its own" if to_query(row).weights is not None else ""
 
 
 def _compare(record: Record, reranker: Reranker, weights: dict[str, float]) -> _Pair:
@@ -109,7 +110,7 @@ def _compare(record: Record, reranker: Reranker, weights: dict[str, float]) -> _
         raise RequestError(f"--set {wrong}: no score of that name; this release has {reranker.recipe.weighable}")
     found = Candidates(record.places_C, record.fused_C, record.sources_CS, record.sources)
     scores = {name: record.scores_CT[:, column] for column, name in enumerate(record.names)}
-    changed_C = values(scores, {**reranker.recipe.surfaces[record.surface].weights, **weights})
+    changed_C = values(scores, {**standing_weights(reranker.recipe, record.query), **weights})
     before_K, _ = reranker.pick(found, record.values_C, record.query)
     after_K, _ = reranker.pick(found, changed_C, record.query)
     means_2T = np.stack([record.scores_CT[rows].mean(0) for rows in (before_K, after_K)]).astype(np.float64)

@@ -1,20 +1,18 @@
 """The canary: which users get the candidate release, what came of it, and whether it must go."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from motet.canary_settings import CanarySettings
+from motet.data.hashing import uniform
 
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
 """Upper ends of the bins that answers are counted in by their time; slower ones are in a last bin."""
-_SPACE = 2**32
 
 
 def gets_candidate(user: str, candidate: str, share: float) -> bool:
     """Return whether a user is among those who get a candidate; the same users always, others for another candidate."""
-    digest = hashlib.blake2b(f"{candidate}\0{user}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") < share * _SPACE
+    return uniform(candidate, user) < share
 
 
 @dataclass

@@ -10,6 +10,7 @@ from motet.cli import main
 from motet.errors import DataError, RequestError
 from motet.ranking.value import values
 from motet.recommend import Query, Recommender
+from motet.records.record import query_to_json
 from motet.records.what_if import spearman, what_if
 from motet.release.publish import Releases
 from tests.motet.records.makers import record, rows_of, write_records
@@ -142,3 +143,19 @@ def test_a_workspace_without_records_says_so(workspace):
     shown = run("whatif", workspace)
     assert shown.exit_code == 2
     assert "holds no records; serve a release with serve.records.store = parquet" in shown.stderr
+
+
+def test_weights_that_a_surface_had_while_it_served_are_its_own(recommender):
+    """A request of a surface whose weights were changed is compared with them, not with the recipe's."""
+    changed = replace(QUERIES[0], surface_weights={"like": 1.0})
+    rows = rows_of(recommender, [record(recommender, changed, "changed")])
+    found = what_if(rows, lambda _: recommender.reranker, {}, 1)
+    assert (found.requests, found.lists_changed, found.left_out) == (1, 0.0, {})
+    assert what_if(rows, lambda _: recommender.reranker, {"like": -1.0}, 1).lists_changed == 1.0
+
+
+def test_a_filter_that_is_called_weights_is_no_weights(recommender, rows):
+    (row,) = rows_of(recommender, [record(recommender, QUERIES[0], "filtered")])
+    named = query_to_json(replace(QUERIES[0], filters={"weights": ("heavy",)}))
+    found = what_if([*rows, {**row, "query": named}], lambda _: recommender.reranker, {}, 1)
+    assert (found.requests, found.left_out) == (11, {})
