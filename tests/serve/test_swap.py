@@ -15,7 +15,7 @@ from motet.release.bundle import release_id
 from motet.release.keys import Keys
 from motet.release.publish import Releases
 from motet.storage import read_manifest, write_manifest
-from tests.serve.graphs import PATIENT, ask, pids, publish, served, wait_until_exported
+from tests.serve.graphs import PATIENT, TWO, ask, pids, publish, served, wait_until_exported
 
 SWAPS = 100
 USERS = [f"u{number:02d}" for number in range(24)]
@@ -28,11 +28,10 @@ def releases(draft, report, tmp_path_factory):
     made = []
     for number, weights in enumerate(({"watch": 1.0}, {"rating": 1.0})):
         surfaces = {"home": {"weights": weights}, "other": {"weights": {"watch": 1.0}}}
-        settings = {"canary": {"share": 0.5, "least_answers": 20, "max_slowdown": 50.0}, "deadline_ms": 5000.0}
+        canary = {"share": 0.5, "least_answers": 20, "max_slowdown": 50.0}
+        settings = {**PATIENT, "canary": canary, "deadline_ms": 5000.0, "gateway": TWO, "recall_share": 1.0}
         (folder / str(number)).mkdir()
-        release = publish(
-            draft, report, folder / str(number), surfaces=surfaces, serve={**PATIENT, **settings, "recall_share": 1.0}
-        )
+        release = publish(draft, report, folder / str(number), surfaces=surfaces, serve=settings)
         made.append(release)
     moved = made[0].parent / made[1].name
     shutil.copytree(made[1], moved)
@@ -47,12 +46,17 @@ def endpoint(ray_here, releases):
         yield address
 
 
-def release_of(address: str) -> str:
-    return ask(address, "/v1/release")[2]["release"]
+def told(address: str) -> list[dict]:
+    """What the endpoint says of itself, so many times that both Gateways have their say."""
+    return [ask(address, "/v1/release")[2] for _ in range(12)]
 
 
 def wait_until_served(address: str, name: str) -> float:
-    return wait_for(lambda: release_of(address) == name)
+    return wait_until_all(address, lambda about: about["release"] == name)
+
+
+def wait_until_all(address: str, holds, seconds: float = 20.0) -> float:
+    return wait_for(lambda: all(map(holds, told(address))), seconds)
 
 
 def wait_for(what, seconds: float = 20.0) -> float:
@@ -118,7 +122,7 @@ def test_a_damaged_release_is_refused_and_the_old_one_serves(endpoint, releases)
     shutil.copytree(one.folder / second, bad)
     (bad / "model.safetensors").write_bytes(b"\0" * 100)
     (one.folder / "CURRENT").write_text(bad.name + "\n")
-    wait_for(lambda: bad.name in ask(endpoint, "/v1/release")[2]["refused"])
+    wait_until_all(endpoint, lambda about: bad.name in about["refused"])
     status, _, answer, _ = ask(endpoint, "/v1/recommend", {"user_id": "u03"})
     assert (status, answer["release"], answer["level"]) == (200, first, "full")
     assert "model.safetensors" in ask(endpoint, "/v1/release")[2]["refused"][bad.name]
@@ -143,7 +147,7 @@ def test_a_new_conductor_knows_what_is_served(endpoint, releases):
 def test_some_users_get_the_candidate_always_the_same_ones(endpoint, releases):
     one, (first, second) = releases
     one.try_out(second)
-    wait_for(lambda: ask(endpoint, "/v1/release")[2]["canary"] is not None)
+    wait_until_all(endpoint, lambda about: about["canary"] is not None)
     got = [{user: ask(endpoint, "/v1/recommend", {"user_id": user})[2]["release"] for user in USERS} for _ in range(3)]
     assert got[0] == got[1] == got[2]
     assert {first, second} == set(got[0].values())
@@ -160,7 +164,7 @@ def test_some_users_get_the_candidate_always_the_same_ones(endpoint, releases):
 
 
 def wait_until_counted(endpoint, answers: int):
-    wait_for(lambda: ask(endpoint, "/v1/release")[2]["canary"]["outcomes"]["answers"] >= answers)
+    wait_until_all(endpoint, lambda about: about["canary"]["outcomes"]["answers"] >= answers)
     return ask(endpoint, "/v1/release")[2]["canary"]
 
 
@@ -168,7 +172,7 @@ def test_a_candidate_that_does_worse_is_dropped(endpoint, releases):
     one, (first, second) = releases
     bad = without_titles(one, second)
     one.try_out(bad)
-    wait_for(lambda: ask(endpoint, "/v1/release")[2]["canary"] is not None)
+    wait_until_all(endpoint, lambda about: about["canary"] is not None)
     began, statuses = time.monotonic(), []
     while one.candidate_id() is not None:
         assert time.monotonic() - began < 60
@@ -177,7 +181,7 @@ def test_a_candidate_that_does_worse_is_dropped(endpoint, releases):
     refused = wait_and_get(endpoint, bad)
     assert "failed or fell back" in refused
     assert "serve.canary.max_failures" in refused
-    wait_for(lambda: ask(endpoint, "/v1/release")[2]["canary"] is None)
+    wait_until_all(endpoint, lambda about: about["canary"] is None)
     assert {ask(endpoint, "/v1/recommend", {"user_id": user})[2]["release"] for user in USERS} == {first}
 
 
@@ -194,7 +198,7 @@ def without_titles(one: Releases, name: str) -> str:
 
 
 def wait_and_get(endpoint, name):
-    wait_for(lambda: name in ask(endpoint, "/v1/release")[2]["refused"])
+    wait_until_all(endpoint, lambda about: name in about["refused"])
     return ask(endpoint, "/v1/release")[2]["refused"][name]
 
 
@@ -207,9 +211,11 @@ def test_the_recall_of_the_index_is_watched(endpoint):
 
 
 def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):
+    """There are two Gateways: the one that is told knows at once, the other within a second."""
     one, _ = releases
-    secret = Keys(one.folder.parent).add("me", ("admin",))
-    body, key = {"weights": {"rating": 1.0}}, {"authorization": f"Bearer {secret}"}
+    keys = Keys(one.folder.parent)
+    body, key = {"weights": {"rating": 1.0}}, {"authorization": f"Bearer {keys.add('me', ('admin',))}"}
+    assert len(pids("Gateway")) == 2
     assert patch(endpoint, "home", body)[0] == 401
     assert patch(endpoint, "home", body, {"authorization": "Bearer no"})[0] == 401
     assert patch(endpoint, "nowhere", body, key)[0] == 404
@@ -218,29 +224,32 @@ def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):
     before = ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"]
     status, _, answer, _ = patch(endpoint, "home", body, key)
     assert (status, answer) == (200, {"surface": "home", "weights": {"rating": 1.0}, "changed": True})
+    assert json.loads((one.folder.parent / "serving" / "surfaces.json").read_text()) == {"home": {"rating": 1.0}}
+    wait_until_all_serve(endpoint, {"home": {"rating": 1.0}, "other": {"watch": 1.0}})
     items = ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"]
     assert all(item["value"] == pytest.approx(item["scores"]["rating"], abs=2e-6) for item in items)
-    assert json.loads((one.folder.parent / "serving" / "surfaces.json").read_text()) == {"home": {"rating": 1.0}}
-    assert ask(endpoint, "/v1/release")[2]["surfaces"]["home"] == {"rating": 1.0}
     own = ask(endpoint, "/v1/recommend", {"user_id": "u03", "weights": {"watch": 1.0}})[2]["items"]
     assert own == before
-    assert patch(endpoint, "home", {"weights": None}, key)[2]["changed"] is False
-    assert ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"] == before
     threads = [threading.Thread(target=patch, args=(endpoint, name, body, key)) for name in ("home", "other")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ask(endpoint, "/v1/release")[2]["surfaces"] == {"home": {"rating": 1.0}, "other": {"rating": 1.0}}
-    keys = Keys(one.folder.parent)
+    wait_until_all_serve(endpoint, {"home": {"rating": 1.0}, "other": {"rating": 1.0}})
     whole = keys.path.read_text()
     keys.path.write_text("{")
     assert patch(endpoint, "home", {"weights": None}, key)[0] == 401
     keys.path.write_text(whole)
     for name in ("home", "other"):
         assert patch(endpoint, name, {"weights": None}, key)[2]["changed"] is False
+    wait_until_all_serve(endpoint, {"home": {"watch": 1.0}, "other": {"watch": 1.0}})
+    assert ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"] == before
     keys.revoke("me")
     assert patch(endpoint, "home", body, key)[0] == 401
+
+
+def wait_until_all_serve(endpoint, surfaces) -> None:
+    wait_until_all(endpoint, lambda about: {**about["surfaces"], **surfaces} == about["surfaces"], 2.0)
 
 
 def patch(address, surface, body, headers=None):
