@@ -12,11 +12,11 @@ from motet.recommend import Query
 from motet.record_settings import RecordSettings
 from motet.records.record import Record, candidate_arrays, fallback_arrays
 from motet.records.writer import RecordWriter
-from motet.retrieval.catalogue import ItemTable
 from serve.front import Front
 from serve.ladder import Answer
 from serve.meters import Meters
 from serve.places import changed, folder_of_log
+from serve.shelf import Shelf
 
 RECORDED = "recorded"
 _MOST_RELEASES = 8
@@ -45,7 +45,7 @@ class AnswerLog:
 
     def __init__(self, settings: dict[str, Any], meters: Meters) -> None:
         self.settings = RecordSettings.model_validate(settings)
-        self._items: dict[str, ItemTable] = {}
+        self._shelves: dict[str, Shelf] = {}
         self._known: dict[str, pa.Array] = {}
         self.writer: RecordWriter | None = None
         if self.settings.store == "parquet":
@@ -53,19 +53,21 @@ class AnswerLog:
             self.writer = RecordWriter(folder, self.settings, self._ids, meters.records_dropped)
 
     def _ids(self, release: str) -> pa.Array:
-        """Return the ids of a release's items by place, of those too that came since."""
-        ids = self._items[release].ids
+        """Return the ids of a release's items by place, of all too that came before this was called."""
+        shelf = self._shelves[release]
+        shelf.catch_up()
+        ids = shelf.items.ids
         if len(self._known.get(release, ())) != len(ids):
             self._known[release] = pa.array(ids, pa.string())
         return self._known[release]
 
-    def _remember(self, release: str, items: ItemTable) -> None:
+    def _remember(self, release: str, shelf: Shelf) -> None:
         """Know the items of a release until its records are written, which is long before so many others are served."""
-        self._items.pop(release, None)
-        self._items[release] = items
-        while len(self._items) > _MOST_RELEASES:
-            oldest = next(iter(self._items))
-            del self._items[oldest]
+        self._shelves.pop(release, None)
+        self._shelves[release] = shelf
+        while len(self._shelves) > _MOST_RELEASES:
+            oldest = next(iter(self._shelves))
+            del self._shelves[oldest]
             self._known.pop(oldest, None)
 
     def wants(self, request_id: str) -> bool:
@@ -76,7 +78,7 @@ class AnswerLog:
         """Have the answer to a query recorded, if the query says so; drop it if too many wait."""
         if self.writer is None or not query.recorded:
             return
-        self._remember(front.release, front.shelf.items)
+        self._remember(front.release, front.shelf)
         self.writer.put(_record(answer, query, front))
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ def whatif(
 ) -> None:
     """Say what other weights would have changed in the lists that were shown."""
     from motet.errors import ReleaseError
+    from motet.itemlog.place import open_items
     from motet.recommend import Reranker, find_surface, read_recipe
     from motet.records.reader import sample_rows
     from motet.records.what_if import what_if
@@ -45,12 +46,17 @@ def whatif(
         recipe = read_recipe(releases.current())
         name, asked = find_surface(recipe, surface), read_weights(weights or [])
 
+        items = open_items(recipe.serve.events, workspace, recipe.name)
+
         @cache
         def reranker_of(release: str) -> Reranker | None:
             try:
-                return Reranker(releases.verified(release))
+                reranker = Reranker(releases.verified(release))
             except ReleaseError:
                 return None
+            if items is not None:
+                reranker.follow_items(items)
+            return reranker
 
         rows = sample_rows(records_folder(workspace, recipe), sample, name)
         found = what_if(rows, reranker_of, asked, recipe.seed)
@@ -94,8 +100,10 @@ def skew(
     """Ask logged requests again in one process, and list what differs from what the endpoint did."""
     from motet.errors import ReleaseError
     from motet.events.store import open_store
+    from motet.itemlog.place import open_items
     from motet.recommend import Recommender, read_recipe
     from motet.records.reader import sample_rows
+    from motet.records.replay import Logs
     from motet.records.skew import TOLERANCE
     from motet.records.skew import skew as compare
     from motet.release.publish import Releases
@@ -103,7 +111,10 @@ def skew(
     with said_in_a_line():
         releases = Releases(workspace)
         recipe = read_recipe(releases.current())
-        store = open_store(recipe.serve.events, workspace / "events", recipe.name)
+        logs = Logs(
+            open_store(recipe.serve.events, workspace / "events", recipe.name),
+            open_items(recipe.serve.events, workspace, recipe.name),
+        )
 
         def recommender_of(release: str) -> Recommender | None:
             try:
@@ -112,14 +123,14 @@ def skew(
                 return None
 
         rows = sample_rows(records_folder(workspace, recipe), sample, surface)
-        found = compare(rows, recommender_of, store)
+        found = compare(rows, recommender_of, logs)
     table = Table("field", "compared", "differing", "largest difference", "first request")
     for name, one in found.fields.items():
         far = "" if not one.differing else f"{one.largest:.3g}"
         table.add_row(name, f"{one.compared:,}", f"{one.differing:,}", far, one.first or "")
     typer.echo(
-        f"{found.requests:,} requests asked again, {found.with_events:,} with events of the log; "
-        f"tolerance {TOLERANCE:g}"
+        f"{found.requests:,} requests asked again, {found.with_events:,} with events of the log, "
+        f"{found.with_items:,} with items of the log; tolerance {TOLERANCE:g}"
     )
     _print(table, found.left_out)
     differing = [name for name, one in found.fields.items() if one.differing]

@@ -10,8 +10,10 @@ import pytest
 
 from motet.errors import ReleaseError
 from motet.events.segments import Segments
+from motet.itemlog.entry import ITEMS
 from motet.recommend import Query, Recommender, read_recipe
 from motet.records.reader import record_files, record_tables, sample_rows
+from motet.records.replay import Logs
 from motet.records.skew import skew
 from serve.answer_log import place_of_records
 from tests.serve.graphs import TWO, ask, exported, pids, publish, served
@@ -100,7 +102,7 @@ def test_raw_scores_are_those_of_the_steps_in_one_process(endpoint, release, fol
 
 
 def test_the_endpoint_does_as_the_steps_in_one_process_do(endpoint, release, folder):
-    """Two Embedders, users with events before, between and after their requests: no field of any request differs."""
+    """Two Embedders; users with events before, between and after their requests; items that come: nothing differs."""
     names, asked = set(), 0
     for turn in range(5):
         for user in ("u01", "u04", "someone new"):
@@ -109,12 +111,17 @@ def test_the_endpoint_does_as_the_steps_in_one_process_do(endpoint, release, fol
             asked += 1
             event = {"user_id": user, "item_id": answer["items"][turn % 2]["id"], "kind": "rating", "value": 1 + turn}
             assert ask(endpoint, "/v1/events", event)[0] == 200
+        item = {"id": f"new{turn}", "text": f"red boat {turn}", "attributes": {"colour": "red"}}
+        assert ask(endpoint, "/v1/items", item)[0] == 200
     names.add(recommend(endpoint, user_id="u05", k=7, filters={"colour": ["red", "blue"]})["request_id"])
     rows = [row for name, row in wait_for(folder, names).items() if name in names]
-    found = skew(rows, lambda _: Recommender(release, threads=1), Segments(folder.parent / "events"))
+    workspace = folder.parent
+    logs = Logs(Segments(workspace / "events"), Segments(workspace / "items", codec=ITEMS))
+    found = skew(rows, lambda _: Recommender(release, threads=1), logs)
     assert {name: vars(one) for name, one in found.fields.items() if one.differing} == {}
     assert (found.requests, found.left_out) == (asked + 1, {})
     assert found.with_events > 10
+    assert found.with_items > 10
 
 
 def _ask_until(endpoint, until: float, answered: list[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from motet.data.features import FeatureSpec
 from motet.encoders.text import TextEncoder, encoder_key
 from motet.errors import EncoderError
-from motet.events.store import Store
+from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry
 from motet.itemlog.live import ItemVectors, LiveItems
 from motet.recipe import Recipe
@@ -15,7 +15,7 @@ from motet.storage import read_json
 
 
 def follow_items(
-    store: Store[ItemEntry],
+    store: Readable[ItemEntry],
     folder: Path,
     recipe: Recipe,
     items: ItemTable,
@@ -38,7 +38,7 @@ def follow_items(
     return live
 
 
-def follow_names(store: Store[ItemEntry], folder: Path, recipe: Recipe, items: ItemTable) -> LiveItems:
+def follow_names(store: Readable[ItemEntry], folder: Path, recipe: Recipe, items: ItemTable) -> LiveItems:
     """Make a catalogue of names and attributes follow a log, and take in what it has."""
     spec = FeatureSpec.model_validate(read_json(folder / "features.json")["items"])
     live = LiveItems(store, recipe, spec, items, None)

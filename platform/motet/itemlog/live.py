@@ -23,7 +23,7 @@ from motet.encoders.cache import hex_keys
 from motet.encoders.text import TextEncoder
 from motet.encoders.whitening import Whitening
 from motet.events.follower import Follower
-from motet.events.store import Store
+from motet.events.store import Position, Readable
 from motet.itemlog.entry import ItemEntry
 from motet.itemlog.rows import encoded_rows, problems
 from motet.itemlog.tower import LoneTower, numbers_of
@@ -91,7 +91,7 @@ class LiveItems:
 
     def __init__(
         self,
-        store: Store[ItemEntry],
+        store: Readable[ItemEntry],
         recipe: Recipe,
         spec: FeatureSpec,
         items: ItemTable,
@@ -103,6 +103,11 @@ class LiveItems:
     def catch_up(self) -> None:
         """Take in what the log has since the last time; see `Follower.catch_up`. Not while looking at the items."""
         self._follower.catch_up()
+
+    @property
+    def position(self) -> Position:
+        """How far the log is taken in."""
+        return self._follower.position
 
     def _take(self, entries: list[ItemEntry]) -> None:
         added = self._good([entry for entry in entries if not entry.removes])

@@ -9,7 +9,7 @@ Each step loads its part of a bundle's folder and can stand in a process of its 
 
 from pathlib import Path
 
-from motet.events.store import Store
+from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry
 from motet.recommend.embedder import Embedder
 from motet.recommend.explain import Whereabouts, explain_ranking, explain_retrieval
@@ -37,11 +37,16 @@ class Recommender:
         self.embedder, self.retriever = Embedder(folder, threads), Retriever(folder, fitted)
         self.reranker = Reranker(folder, threads)
 
-    def follow_items(self, store: Store[ItemEntry]) -> None:
+    def follow_items(self, store: Readable[ItemEntry]) -> None:
         """Know from now on the items that an item log adds, changes and removes."""
         self.embedder.follow_items(store)
         self.retriever.follow_items(store)
         self.reranker.follow_items(store)
+
+    def catch_up(self) -> None:
+        """Read what the followed logs have by now; answers do so by themselves."""
+        for step in (self.embedder, self.retriever, self.reranker):
+            step.catch_up()
 
     def recommend(self, query: Query) -> tuple[UserState, list[Item]]:
         """Answer one query."""

@@ -13,7 +13,7 @@ from motet.encoders.text import TextEncoder
 from motet.errors import RequestError
 from motet.events.event import Event
 from motet.events.live import LiveUsers
-from motet.events.store import Readable, Store
+from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry, TextVector
 from motet.itemlog.following import follow_items, load_encoder
 from motet.itemlog.live import LiveItems
@@ -52,7 +52,7 @@ class Embedder:
         self._live: LiveUsers | None = None
         self._live_items: LiveItems | None = None
 
-    def follow_items(self, store: Store[ItemEntry]) -> None:
+    def follow_items(self, store: Readable[ItemEntry]) -> None:
         """Know from now on the items that an item log adds, changes and removes; before `follow`."""
         self._live_items = follow_items(store, self.folder, self.recipe, self.items, lambda: self.encoder)
 

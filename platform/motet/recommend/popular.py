@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from motet.events.store import Store
+from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry
 from motet.itemlog.following import follow_names
 from motet.itemlog.live import LiveItems
@@ -44,7 +44,7 @@ class Popular:
         self._live_items: LiveItems | None = None
         self.lists = {surface: self._best_of(surface) for surface in self.recipe.surfaces}
 
-    def follow_items(self, store: Store[ItemEntry]) -> None:
+    def follow_items(self, store: Readable[ItemEntry]) -> None:
         """Know from now on the items that an item log adds, changes and removes."""
         self._live_items = follow_names(store, self.folder, self.recipe, self.items)
 

@@ -10,7 +10,7 @@ import torch
 
 from motet.errors import RequestError
 from motet.estimates import ESTIMATES, Estimates
-from motet.events.store import Store
+from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry
 from motet.itemlog.following import follow_items
 from motet.itemlog.live import LiveItems
@@ -53,7 +53,7 @@ class Reranker:
         self.item_knn = knn if isinstance(knn, NeighbourSource) else None
         self._live_items: LiveItems | None = None
 
-    def follow_items(self, store: Store[ItemEntry]) -> None:
+    def follow_items(self, store: Readable[ItemEntry]) -> None:
         """Know from now on the items that an item log adds, changes and removes."""
         self.estimates = self.estimates and self.estimates.with_unmet()
         self._live_items = follow_items(store, self.folder, self.recipe, self.items, threads=self.threads)

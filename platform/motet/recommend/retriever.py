@@ -1,12 +1,13 @@
 """Retriever: which items. Sources, filters, fusion; items near an item."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from motet.errors import RequestError
-from motet.events.store import Store
+from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry
 from motet.itemlog.following import follow_items
 from motet.itemlog.live import LiveItems
@@ -45,7 +46,7 @@ class Retriever:
         self.filler = Filler(self.recipe, self.items, self.features.trends)
         self._live_items: LiveItems | None = None
 
-    def follow_items(self, store: Store[ItemEntry], threads: int | None = None) -> None:
+    def follow_items(self, store: Readable[ItemEntry], threads: int | None = None) -> None:
         """Know from now on the items that an item log adds, changes and removes."""
         self._live_items = follow_items(store, self.folder, self.recipe, self.items, threads=threads)
 
@@ -66,7 +67,8 @@ class Retriever:
         self.catch_up()
         with self.items.standstill.looking():
             user = user.within(len(self.items))
-            return self.keep(self.fuse(user, query, self.screen(user, query)), query)
+            found = self.keep(self.fuse(user, query, self.screen(user, query)), query)
+            return found if self._live_items is None else replace(found, items_to=self._live_items.position)
 
     def keep(self, found: Candidates, query: Query) -> Candidates:
         """Return the candidates that are ranked."""

@@ -30,6 +30,8 @@ class Record:
     """How the user was recognised."""
     known_to: str | None
     """Position in the event log up to which the user's events were known; None if it was not looked at."""
+    items_to: str | None
+    """Position in the item log up to which the catalogue was known; None if it was not looked at."""
     sources: tuple[str, ...]
     names: tuple[str, ...]
     """The T scores."""
@@ -58,6 +60,7 @@ def candidate_arrays(candidates: Candidates, numbers: Numbers) -> dict[str, Any]
     position_C[numbers.rows_K] = np.arange(1, len(numbers.rows_K) + 1)
     propensity_C[numbers.rows_K], drawn_C[numbers.rows_K] = numbers.propensity_K, numbers.drawn_K
     return {
+        "items_to": candidates.items_to,
         "sources": candidates.sources,
         "names": numbers.names,
         "places_C": candidates.places_C,
@@ -88,6 +91,7 @@ def fallback_arrays(candidates: Candidates | None, shown_K: np.ndarray, values_K
     position_C[rows_K], values_C[rows_K] = np.arange(1, len(rows_K) + 1), values_K
     nothing_C0 = np.zeros((count, 0), np.float32)
     return {
+        "items_to": candidates.items_to if candidates is not None else None,
         "sources": candidates.sources if candidates is not None else (),
         "names": (),
         "places_C": places_C,

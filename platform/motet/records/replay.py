@@ -1,40 +1,53 @@
-"""Logged requests asked again, in one process, with what was known of the user when they were answered.
+"""Logged requests asked again, in one process, with what was known when they were answered.
 
-What is known of a user is the release's tables and the event log up to a position, which the record names. So the log
-is read once, from position to position, and each request is asked when it stands at its own.
+What is known is the release's tables, the event log up to a position, and the item log up to another; the record names
+both. So the logs are read from position to position, and each request is asked when they stand at its own. A catalogue
+does not go back, so requests are asked in the order of the item log; where two replicas had read the event log in
+another order, it is followed anew.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from motet.events.event import Event
-from motet.events.store import START, EventStore, Position
+from motet.events.store import START, Position, Readable
+from motet.itemlog.entry import ItemEntry
 from motet.recommend import Query, Recommender, find_surface
 from motet.records.record import Record, candidate_arrays
 from motet.records.table import to_query, to_record
 
+T = TypeVar("T")
 
-class UpTo:
-    """An event log that ends at a position; nothing is in it at `START`.
+
+class UpTo(Generic[T]):
+    """A log that ends at a position; nothing is in it at `START`.
 
     Args:
         store: the whole log.
     """
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: Readable[T]) -> None:
         self.store, self.end = store, START
 
-    def read(self, after: Position = START) -> Iterator[tuple[Position, Event]]:
-        """Yield (position, event) after a position, up to the end."""
+    def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
+        """Yield (position, entry) after a position, up to the end."""
         if after == self.end:
             return
-        for position, event in self.store.read(after):
-            yield position, event
+        for position, entry in self.store.read(after):
+            yield position, entry
             if position == self.end:
                 return
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What an endpoint reads beside its release; None is not there."""
+
+    events: Readable[Event] | None = None
+    items: Readable[ItemEntry] | None = None
 
 
 def record_of(recommender: Recommender, query: Query, release: str, moment_ms: int | None = None) -> Record:
@@ -60,15 +73,15 @@ def record_of(recommender: Recommender, query: Query, release: str, moment_ms: i
 def replay(
     rows: Sequence[dict[str, Any]],
     recommender_of: Callable[[str], Recommender | None],
-    store: EventStore | None,
+    logs: Logs,
     left_out: Counter[str],
 ) -> Iterator[tuple[Record, Record]]:
     """Yield (the record, the record of the same request asked again).
 
     Args:
         rows: from `sample_rows`.
-        recommender_of: gives the steps of a release; None if it is gone.
-        store: the event log; None if there is none.
+        recommender_of: gives the steps of a release, following no log; None if it is gone.
+        logs: the event log and the item log.
         left_out: takes the requests that cannot be asked again, by reason.
     """
     by_release: dict[str, list[dict[str, Any]]] = {}
@@ -77,22 +90,46 @@ def replay(
             left_out[reason] += 1
         else:
             by_release.setdefault(row["release"], []).append(row)
-    place_of = _places({row["known_to"] or START for row in rows}, store)
+    place_of = {
+        "known_to": _places({row["known_to"] or START for row in rows}, logs.events),
+        "items_to": _places({row["items_to"] or START for row in rows}, logs.items),
+    }
     for release, own in by_release.items():
         recommender = recommender_of(release)
-        known = [row for row in own if (row["known_to"] or START) in place_of]
-        left_out["the event log no longer reaches back to it"] += len(own) - len(known)
+        known = own
+        for name, log in (("known_to", "event"), ("items_to", "item")):
+            reached = [row for row in known if (row[name] or START) in place_of[name]]
+            left_out[f"the {log} log no longer reaches back to it"] += len(known) - len(reached)
+            known = reached
         if recommender is None:
             left_out["its release is gone"] += len(known)
             continue
-        end = UpTo(store) if store is not None else None
-        if end is not None:
-            recommender.embedder.follow(end)
-        for row in sorted(known, key=lambda row: place_of[row["known_to"] or START]):
-            if end is not None:
-                end.end = row["known_to"] or START
-            record = to_record(row, recommender.embedder.items.places)
-            yield record, record_of(recommender, to_query(row), release)
+        moments = [[place_of[name][row[name] or START] for name in ("items_to", "known_to")] for row in known]
+        pairs = sorted(zip(moments, known, strict=True), key=lambda pair: pair[0])
+        yield from _asked(recommender, release, [row for _, row in pairs], place_of["known_to"], logs)
+
+
+def _asked(
+    recommender: Recommender, release: str, rows: list[dict[str, Any]], place_of: dict[Position, int], logs: Logs
+) -> Iterator[tuple[Record, Record]]:
+    """Yield the pairs of a release's requests, which are in the order of the item log."""
+    items = None if logs.items is None else UpTo(logs.items)
+    events = None if logs.events is None else UpTo(logs.events)
+    if items is not None:
+        recommender.follow_items(items)
+    if events is not None:
+        recommender.embedder.follow(events)
+    for row in rows:
+        if items is not None:
+            items.end = row["items_to"] or START
+        if events is not None and row["known_to"] is not None:
+            behind = place_of[row["known_to"]] < place_of[events.end]
+            events.end = row["known_to"]
+            if behind:
+                recommender.embedder.follow(events)
+        recommender.catch_up()
+        record = to_record(row, recommender.embedder.items.places)
+        yield record, record_of(recommender, to_query(row), release)
 
 
 def _unfit(row: dict[str, Any]) -> str:
@@ -101,8 +138,8 @@ def _unfit(row: dict[str, Any]) -> str:
     return "asked with a text, which is not kept" if row["has_text"] else ""
 
 
-def _places(wanted: set[Position], store: EventStore | None) -> dict[Position, int]:
-    """Return where in the log positions stand, from 1; those that it does not have are missing."""
+def _places(wanted: set[Position], store: Readable[Any] | None) -> dict[Position, int]:
+    """Return where in a log positions stand, from 1; those that it does not have are missing."""
     found = {START: 0}
     for number, (position, _) in enumerate(store.read() if store is not None else (), 1):
         if position in wanted:

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from motet.errors import DataError
-from motet.events.store import EventStore
 from motet.recommend import Recommender
 from motet.records.record import Record
-from motet.records.replay import replay
+from motet.records.replay import Logs, replay
 
 TOLERANCE = 1e-4
 _Found = tuple[str, np.ndarray, np.ndarray]
@@ -52,6 +51,8 @@ class Skew:
     requests: int = 0
     with_events: int = 0
     """Requests of users of whom the event log said something, or could have."""
+    with_items: int = 0
+    """Requests answered when the item log had entries."""
     fields: dict[str, Field] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     """Requests that were not compared, by reason."""
@@ -62,23 +63,22 @@ class Skew:
         return any(one.differing for one in self.fields.values())
 
 
-def skew(
-    rows: Sequence[dict[str, Any]], recommender_of: Callable[[str], Recommender | None], store: EventStore | None
-) -> Skew:
+def skew(rows: Sequence[dict[str, Any]], recommender_of: Callable[[str], Recommender | None], logs: Logs) -> Skew:
     """Ask logged requests again and compare.
 
     Args:
         rows: from `sample_rows`.
-        recommender_of: gives the steps of a release; None if it is gone.
-        store: the event log; None if there is none.
+        recommender_of: gives the steps of a release, following no log; None if it is gone.
+        logs: the event log and the item log.
 
     Raises:
         DataError: if no request can be asked again.
     """
     found = Skew()
-    for logged, now in replay(rows, recommender_of, store, found.left_out):
+    for logged, now in replay(rows, recommender_of, logs, found.left_out):
         found.requests += 1
         found.with_events += bool(logged.known_to)
+        found.with_items += bool(logged.items_to)
         for name, logged_N, now_N in _fields(logged, now):
             found.fields.setdefault(name, Field()).add(logged_N, now_N, logged.request_id)
     found.left_out = +found.left_out

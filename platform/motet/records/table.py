@@ -38,6 +38,7 @@ _ROW: dict[str, tuple[pa.DataType, Callable[[Record], Any]]] = {
     "query": (pa.string(), lambda one: query_to_json(one.query)),
     "has_text": (pa.bool_(), lambda one: one.query.text is not None),
     "known_to": (pa.string(), lambda one: one.known_to),
+    "items_to": (pa.string(), lambda one: one.items_to),
     "sources": (pa.list_(pa.string()), lambda one: one.sources),
     "scores": (pa.list_(pa.string()), lambda one: one.names),
 }
@@ -125,7 +126,7 @@ def to_record(row: dict[str, Any], places: Callable[[list[str]], np.ndarray]) ->
     moment_ms = round(row["moment"].timestamp() * 1000)
     return Record(
         row["request_id"], row["release"], moment_ms, to_query(row), row["surface"], row["level"], row["recognised"],
-        row["known_to"], tuple(row["sources"]), tuple(row["scores"]),
+        row["known_to"], row["items_to"], tuple(row["sources"]), tuple(row["scores"]),
         places_C=places([one["item"] for one in found]),
         fused_C=_column(found, "fused"),
         sources_CS=_matrix(found, "listed", len(row["sources"])),

@@ -71,7 +71,7 @@ def what_if(
 
     Args:
         rows: of one surface, from `sample_rows`.
-        reranker_of: gives the step of a release; None if the release is gone.
+        reranker_of: gives the step of a release, which follows the item log; None if the release is gone.
         weights: by score; others keep those that the surface had.
         seed: of the bootstrap.
 
@@ -86,6 +86,9 @@ def what_if(
         reranker = reranker_of(row["release"])
         if reranker is None or (reason := _unfit(row)):
             left_out["its release is gone" if reranker is None else reason] += 1
+            continue
+        if any(one["item"] not in reranker.items.place_of for one in row["candidates"]):
+            left_out["it had an item that neither its release nor the item log knows"] += 1
             continue
         record = to_record(row, reranker.items.places)
         if names not in ((), record.names):

@@ -86,6 +86,8 @@ class Candidates:
     """What came before; None if it is not known."""
     release: str = ""
     """The release whose places these are, where several are served side by side."""
+    items_to: str | None = None
+    """Position in the item log up to which the catalogue is known; None if it is not looked at."""
 
     def found_by(self, row: int) -> list[str]:
         """Return the sources that listed the item in this row."""

@@ -44,6 +44,13 @@ def test_nothing_changes_under_diversity_caps_and_exploration_either(draft, repo
     assert (found.requests, found.lists_changed) == (10, 0.0)
 
 
+def test_an_item_that_nobody_knows_any_more(recommender, rows):
+    lost = {**rows[0], "candidates": [{**rows[0]["candidates"][0], "item": "gone"}, *rows[0]["candidates"][1:]]}
+    found = what_if([lost, *rows[1:]], lambda _: recommender.reranker, {}, 1)
+    assert (found.requests, found.lists_changed) == (9, 0.0)
+    assert found.left_out == {"it had an item that neither its release nor the item log knows": 1}
+
+
 def test_other_weights_give_the_lists_that_a_request_with_them_gets(recommender, rows):
     """`like` alone: the new lists are those of a query with these weights, and so are the means."""
     found = what_if(rows, lambda _: recommender.reranker, {"watch": 0.0, "like": 1.0}, 1)
