@@ -214,6 +214,8 @@ class Split(Section):
     """Share of the log, by time, that is used; what is later counts as never seen (time)."""
     column: str | None = None
     """Column of the interactions that holds train, validation or test (column)."""
+    unseen_items: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the items, chosen by a hash, whose events before the test are left out: how do new items fare?"""
 
     @model_validator(mode="after")
     def _fits_kind(self) -> "Split":

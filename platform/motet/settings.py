@@ -50,6 +50,9 @@ class ModelSettings(Section):
     """Attention heads."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Drop-out in the towers."""
+    item_parts: Literal["both", "ids", "contents"] = "both"
+    """What the item tower reads: text, attributes and numbers, the item's id, or both; an item without events has no
+    id."""
     id_dropout: float = Field(default=0.15, ge=0, lt=1)
     """Share of items whose id part is dropped in a training step."""
     experts: Literal["shared_bottom", "mmoe", "ple"] = "mmoe"
@@ -261,6 +264,8 @@ class EvaluateSettings(Section):
     all events before it, held-out ones too."""
     least_history: int = Field(default=0, ge=0)
     """Events that a user must have before one counts (rolling)."""
+    cold_events: int = Field(default=5, ge=0)
+    """Most events before the test of an item that counts as cold."""
     max_users: int = Field(default=100_000, ge=1)
     """Users evaluated; above it, a seeded sample."""
 

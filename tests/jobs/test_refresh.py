@@ -29,7 +29,7 @@ from motet.release.publish import Releases
 from tests.synthetic import recipe as shop_recipe
 from tests.synthetic import write_recipe, write_shop
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.slow]
 SMALL = {"moments": 1, "candidates": 30, "neighbours": 20, "trees": {"rounds": 10, "rows_per_leaf": 5}}
 
 
@@ -64,7 +64,6 @@ def shown(release: Path, folder: Path) -> list[tuple[str, str, list[str]]]:
     return lists
 
 
-@pytest.mark.slow
 def test_prepare_reads_what_was_shown_and_training_learns_from_it(released, tmp_path):
     """12 lists of 5: of each the first is clicked, and of that of u0 the second is rated; the ledger is balanced."""
     folder, file, release = released
@@ -166,7 +165,6 @@ def _weights(first, second):
     return [dict(one.named_parameters())["items.adaptor.0.weight"].detach()[None] for one in (model, other)]
 
 
-@pytest.mark.slow
 def test_the_gate_compares_with_the_release_before(released):
     """The bar is the current release: with none of its NDCG to lose, a worse one is refused and it stays."""
     folder, file, _ = released

@@ -11,7 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from motet.data.split import NEVER, Boundaries, leave_one_out, split_at_random, split_by_column, split_by_time
+from motet.data.split import (
+    NEVER,
+    TEST,
+    UNUSED,
+    Boundaries,
+    is_unseen,
+    leave_one_out,
+    split_at_random,
+    split_by_column,
+    split_by_time,
+)
 from motet.data_settings import Profile, Split
 from motet.task import DERIVED_COLUMNS, Task
 
@@ -98,6 +108,9 @@ def assign_parts(table: pa.Table, split: Split, boundaries: Boundaries | None, s
         parts_N = split_by_column(table.column(split.column))
     else:
         parts_N = leave_one_out(user_lengths(table))
+    if split.unseen_items:
+        hidden_N = is_unseen(table.column("item").combine_chunks(), split.unseen_items, seed)
+        parts_N = np.where(hidden_N & (parts_N < TEST), UNUSED, parts_N).astype(np.int8)
     return table.append_column("part", pa.array(parts_N, pa.int8()))
 
 

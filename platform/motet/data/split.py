@@ -1,6 +1,7 @@
 """Train, validation and test: by time, each user's last two events, at random, or as a column says.
 
-TRAIN, VALIDATION, TEST = 0, 1, 2; UNUSED = 3 is what came after the share of the log that is used
+TRAIN, VALIDATION, TEST = 0, 1, 2; UNUSED = 3 is what came after the share of the log that is used, and events before
+the test with items that shall be unseen
 """
 
 import numpy as np
@@ -62,6 +63,12 @@ def split_by_column(values: pa.ChunkedArray) -> np.ndarray:
     """Return the part of each event as int8, -1 for a value that is no part."""
     places = pc.index_in(values.cast(pa.string()), value_set=pa.array(PART_NAMES))
     return np.asarray(pc.fill_null(places, -1).to_numpy()).astype(np.int8)
+
+
+def is_unseen(items: pa.Array, share: float, seed: int) -> np.ndarray:
+    """Return which events, bool [N], are with items of a share that a hash of item and seed chooses."""
+    none = pa.nulls(len(items), pa.string())
+    return np.asarray(tie_breaker(none, items, seed) / 2.0**64 < share)
 
 
 def leave_one_out(lengths_U: np.ndarray) -> np.ndarray:

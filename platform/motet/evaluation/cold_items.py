@@ -17,14 +17,12 @@ from motet.recommend import Query, Recommender
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import UserState
 
-COLD_EVENTS = 5
-"""Most events of a cold item."""
 OURS, POPULARITY, RANDOM = "motet", "popularity", "random"
 
 
-def cold_places(items: ItemTable) -> np.ndarray:
-    """Return the places of the items with at most `COLD_EVENTS` events before the test."""
-    return np.flatnonzero(items.table.column("count").to_numpy() <= COLD_EVENTS)
+def cold_places(items: ItemTable, most_events: int) -> np.ndarray:
+    """Return the places of the items with at most so many events before the test."""
+    return np.flatnonzero(items.table.column("count").to_numpy() <= most_events)
 
 
 class ColdItems:
@@ -37,7 +35,7 @@ class ColdItems:
 
     def __init__(self, recommender: Recommender, query: Query) -> None:
         self.recommender, items = recommender, recommender.retriever.items
-        self.places = cold_places(items)
+        self.places = cold_places(items, recommender.retriever.recipe.evaluate.cold_events)
         self.cold_I = np.isin(np.arange(len(items)), self.places)
         self.query = replace(query, allow=tuple(items.ids[place] for place in self.places))
 

@@ -36,6 +36,8 @@ def protocol_in_words(recipe: Recipe) -> str:
     ranked = "all items that the user has not met" if recipe.excludes_seen else "all items"
     target = f"positives of {recipe.evaluate.target}" if recipe.evaluate.target else "any event"
     asked = PROTOCOLS[recipe.data.split.kind] + KNOWN[recipe.evaluate.history]
+    if recipe.data.split.unseen_items:
+        asked += f" Of {recipe.data.split.unseen_items:.0%} of the items no event before the test is known."
     return f"{asked} Ranked: {ranked}. Targets: {target}."
 
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from motet.errors import EvaluationError
 from motet.evaluation.bootstrap import ratio_interval
-from motet.evaluation.cold_items import COLD_EVENTS
 from motet.evaluation.off_policy import Logged, estimates
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import (
@@ -61,8 +60,9 @@ def _cold(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any] | None:
     asked = [{"user": row["user"], **row["cold"]} for row in rows if row.get("cold")]
     if not asked:
         return None
-    count = int((items.column("count").to_numpy() <= COLD_EVENTS).sum())
-    shares = {"items": count, "share": count / items.num_rows, "most_events": COLD_EVENTS}
+    most = recipe.evaluate.cold_events
+    count = int((items.column("count").to_numpy() <= most).sum())
+    shares = {"items": count, "share": count / items.num_rows, "most_events": most}
     return shares | _ranking(asked, items, recipe)
 
 

@@ -3,7 +3,7 @@
     item = LN(adaptor(text) + attributes + numbers + gate * id)
 
 The id part starts at zero and is dropped for a share of the items in each step, so that an item never
-seen in training looks like one whose id was dropped.
+seen in training looks like one whose id was dropped. `model.item_parts` leaves out either side.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from motet.settings import ModelSettings
+
+_SHARES = {"both": (1.0, 1.0), "ids": (0.0, 1.0), "contents": (1.0, 0.0)}
+"""What contents and ids count by `model.item_parts`; a part that counts nothing still gets a gradient, of zero, as
+data-parallel training wants of all."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ class ItemTower(nn.Module):
         self.gate = nn.Parameter(torch.ones(dim))
         self.norm = nn.LayerNorm(dim)
         self.id_dropout = settings.id_dropout
-        nn.init.zeros_(self.ids.weight)
+        self.content_share, self.id_share = _SHARES[settings.item_parts]
+        if self.content_share:
+            nn.init.zeros_(self.ids.weight)
+        else:  # all at zero would be one point, where the norm's gradient is steepest
+            nn.init.normal_(self.ids.weight, std=0.02)
         nn.init.normal_(self.attributes.weight, std=0.02)
         with torch.no_grad():
             self.attributes.weight[0].zero_()
@@ -75,7 +83,8 @@ class ItemTower(nn.Module):
             numbers_IM: standardised numbers; at least one column.
         """
         content_ID = self.adaptor(text_IX) + self.attributes(slots_IL) + self.numbers(numbers_IM)
-        known_I1 = (ids_I > 0).unsqueeze(-1).to(content_ID.dtype)
+        content_ID = self.content_share * content_ID
+        known_I1 = self.id_share * (ids_I > 0).unsqueeze(-1).to(content_ID.dtype)
         if self.training and self.id_dropout:
             keep_I1 = torch.rand(len(ids_I), 1, device=ids_I.device) >= self.id_dropout
             known_I1 = known_I1 * keep_I1

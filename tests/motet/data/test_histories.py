@@ -72,6 +72,21 @@ def test_parts(kind: str, boundaries: tuple[int, int, int] | None, parts: list[i
     assert table.schema.field("part").type == pa.int8()
 
 
+def test_events_with_unseen_items_are_left_out_before_the_test() -> None:
+    """Half of the items, whichever they are: their events are unused, but for those of the test."""
+    split = Split(kind="leave_one_out", unseen_items=0.5)
+    before = assign_parts(_EVENTS, Split(kind="leave_one_out"), None).column("part").to_pylist()
+    hidden = set()
+    for seed in range(8):
+        parts = assign_parts(_EVENTS, split, None, seed).column("part").to_pylist()
+        items = _EVENTS.column("item").to_pylist()
+        unseen = {item for item, part in zip(items, parts, strict=True) if part == 3}
+        hidden |= unseen
+        wanted = [3 if item in unseen and part < 2 else part for item, part in zip(items, before, strict=True)]
+        assert parts == wanted
+    assert len(hidden) > 1  # another seed, other items
+
+
 def test_histories_by_hand() -> None:
     table = assign_parts(label_columns(_EVENTS, _TASKS), Split(kind="leave_one_out"), None)
     rows = build_histories(table, places(table.column("item"), pa.array(["a", "b", "c"]))).to_pylist()

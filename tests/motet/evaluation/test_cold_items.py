@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from motet.evaluation.cold_items import COLD_EVENTS, ColdItems, cold_places
+from motet.evaluation.cold_items import ColdItems, cold_places
 from motet.evaluation.page import render
 from motet.evaluation.ranking_metrics import METRICS
 from motet.evaluation.sections import sections
@@ -13,14 +13,16 @@ from tests.motet.evaluation.test_sections import _ITEMS, _row
 
 def test_cold_items_are_those_with_few_events(recommender) -> None:
     counts = recommender.retriever.items.table.column("count").to_numpy()
-    assert 0 < len(cold_places(recommender.retriever.items)) <= 20
-    assert cold_places(recommender.retriever.items).tolist() == [n for n in range(20) if counts[n] <= COLD_EVENTS]
+    for most in (0, 5, 1000):
+        found = cold_places(recommender.retriever.items, most)
+        assert found.tolist() == [n for n in range(20) if counts[n] <= most]
+    assert len(ColdItems(recommender, Query()).places) == sum(counts <= 5)
 
 
 @pytest.fixture
 def cold(recommender, monkeypatch) -> ColdItems:
     """Ten of the tiny catalogue's items count as cold."""
-    monkeypatch.setattr("motet.evaluation.cold_items.cold_places", lambda items: np.arange(0, 20, 2))
+    monkeypatch.setattr("motet.evaluation.cold_items.cold_places", lambda items, most: np.arange(0, 20, 2))
     return ColdItems(recommender, Query(k=4))
 
 

@@ -8,9 +8,10 @@ from motet.model.items import ItemInputs, ItemTower, pad_slots
 from motet.settings import ModelSettings
 
 
-def _tower(id_dropout: float = 0.0) -> ItemTower:
+def _tower(id_dropout: float = 0.0, item_parts: str = "both") -> ItemTower:
     torch.manual_seed(2)
-    return ItemTower(5, 4, 6, 1, ModelSettings(dim=8, dropout=0.0, id_dropout=id_dropout))
+    settings = {"dim": 8, "dropout": 0.0, "id_dropout": id_dropout, "item_parts": item_parts}
+    return ItemTower(5, 4, 6, 1, ModelSettings.model_validate(settings))
 
 
 def _ask(tower: ItemTower, ids: list[int]) -> torch.Tensor:
@@ -48,6 +49,24 @@ def test_that_share_of_ids_is_dropped_in_training_and_none_in_use(share: float) 
     torch.manual_seed(0)
     dropped = [torch.allclose(vector, content, atol=1e-5) for vector in _ask(tower.train(), [3] * 2000)]
     assert np.mean(dropped) == pytest.approx(share, abs=0.04)  # 2000 draws: two standard deviations are 0.02
+
+
+def test_contents_or_ids_alone() -> None:
+    """What is left out changes no vector and gets a gradient of zeros; an item without an id is then like any other."""
+    for parts, kept, left_out in (
+        ("contents", "adaptor.3.bias", "ids.weight"),
+        ("ids", "ids.weight", "adaptor.3.bias"),
+    ):
+        tower = _tower(item_parts=parts)
+        before = _ask(tower.eval(), [0, 3])
+        with torch.no_grad():
+            dict(tower.named_parameters())[left_out] += 1.0 + torch.rand(8)
+        torch.testing.assert_close(_ask(tower, [0, 3]), before)
+        assert torch.equal(before[0], before[1]) == (parts == "contents")
+        tower(torch.tensor([3]), torch.ones(1, 4), torch.tensor([[2]]), torch.ones(1, 1))[0, 0].backward()
+        gradients = {name: float(one.grad.abs().sum()) for name, one in tower.named_parameters()}
+        assert gradients[left_out] == 0
+        assert gradients[kept] > 0
 
 
 def test_slots_are_averaged_and_padding_is_not_counted() -> None:
