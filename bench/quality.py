@@ -20,8 +20,9 @@ import numpy as np  # noqa: E402
 import typer  # noqa: E402
 
 from bench import protocols  # noqa: E402
+from bench.parts import parts  # noqa: E402
+from bench.runs import ours, say  # noqa: E402
 from motet.evaluation.ranking_metrics import bootstrap_interval, rank_metrics  # noqa: E402
-from motet.evaluation.report import JSON_NAME  # noqa: E402
 from motet.kinds.metrics import binary_metrics, regression_metrics  # noqa: E402
 from motet.storage import read_json, write_json  # noqa: E402
 
@@ -45,11 +46,6 @@ GOALS = {
 Row = dict[str, Any]
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
-
-
 def peer_python(library: str) -> Path:
     """Return the interpreter of a library's environment, which is made if it is not there."""
     folder = CACHE / "peers" / library
@@ -70,19 +66,6 @@ def ask_peer(library: str, split: Path) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"quality: {library} failed:\n{done.stderr[-2000:]}")
     return dict(read_json(target))
-
-
-def ours(recipe: str, workspace: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the report of a pipeline run."""
-    command = [sys.executable, str(ROOT / "jobs" / "pipeline.py"), str(ROOT / "recipes" / recipe)]
-    command += ["--until", "evaluate"]
-    for name, value in {"workspace": workspace, **settings}.items():
-        command += ["--set", f"{name}={value}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"quality: the pipeline failed:\n{done.stderr[-3000:]}")
-    newest = max((workspace / "reports").glob(f"*/{JSON_NAME}"), key=lambda path: path.stat().st_mtime)
-    return dict(read_json(newest)) | {"log": done.stderr.splitlines()}
 
 
 def targets_of(log: protocols.Log, part_N: np.ndarray, liked: bool) -> dict[str, set[int]]:
@@ -248,7 +231,7 @@ def ratings(work: Path, log: protocols.Log, seeds: int, libraries: list[str]) ->
 
 
 def main(
-    protocol: Annotated[list[str] | None, typer.Option(help="T-roll, T, L, T-new or R; all if not given.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="T-roll, T, L, T-new, parts, R; all if not given.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of ours per split.")] = 3,
     peers: Annotated[str, typer.Option(help="Libraries, separated by commas.")] = ",".join(LIBRARIES),
     work: Annotated[Path, typer.Option(help="Folder of split files and workspaces.")] = Path("workspace-quality"),
@@ -262,6 +245,7 @@ def main(
         for name in ("T-roll", "T", "L")  # type: ignore[misc]
     }
     runs["T-new"] = lambda: newcomers(work, log, seeds, libraries)
+    runs["parts"] = lambda: parts(work, log, seeds)
     runs["R"] = lambda: ratings(work, log, seeds, libraries)
     target = ROOT / "bench" / "results" / "quality.json"
     rows = {row["what"]: row for row in (read_json(target) if target.exists() else [])}
