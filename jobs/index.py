@@ -29,7 +29,8 @@ from motet.estimates import ESTIMATES
 from motet.model.io import load_model
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
-from motet.retrieval.index import VectorIndex, measure_recall, require_recall
+from motet.retrieval.index import VectorIndex, measure_recall, require_recall, widened
+from motet.retrieval.index_kinds import choose_kind
 from motet.storage import read_json, write_file_atomic, write_json
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
@@ -127,10 +128,18 @@ def _measure(folder: Path, recipe: Recipe) -> tuple[float, str]:
     }
     recalls = {}
     for name, (matrix, asked) in queries.items():
-        index = VectorIndex.load(folder / name)
-        recalls[name] = measure_recall(index, matrix, asked[asked.any(1)])
+        index, asked = VectorIndex.load(folder / name, matrix), asked[asked.any(1)]
+        if recipe.index.kind == "auto":
+            index, recalls[name] = widened(index, matrix, asked, recipe.index.recall_floor)
+            index.save_settings(folder / name)
+        else:
+            recalls[name] = measure_recall(index, matrix, asked)
+        how = f", nprobe {index.settings.nprobe}" if index.kind == "ivf" else ""
+        say(f"index: {name} finds {recalls[name]:.3f} of the best 100{how}")
         require_recall(recalls[name], f"{index.kind} index ({name})", recipe.index)
-    return recalls["index.faiss"], VectorIndex.load(folder / "index.faiss").kind
+    kind, why = choose_kind(recipe.index, len(items))
+    say(f"index: {kind}, since {why}")
+    return recalls["index.faiss"], kind
 
 
 def _item_vectors(batch: pa.Table, prepared: str, embedded: str, trained: str) -> pa.Table:

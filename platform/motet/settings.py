@@ -141,14 +141,18 @@ class TrainSettings(Section):
 class IndexSettings(Section):
     """The vector index."""
 
-    kind: Literal["auto", "flat", "ivf", "hnsw"] = "auto"
-    """auto: flat up to `flat_limit` items, then ivf."""
+    kind: Literal["auto", "flat", "sq8", "ivf", "ivfpq", "hnsw"] = "auto"
+    """auto: flat up to `flat_limit` items, then ivf, with `nprobe` raised until the recall floor is reached."""
     flat_limit: int = Field(default=50_000, ge=1)
     """Largest catalogue with an exact index under auto."""
     nprobe: int = Field(default=32, ge=1)
-    """Lists probed (ivf)."""
+    """Lists probed (ivf, ivfpq)."""
     ef_search: int = Field(default=128, ge=1)
     """Width of the search (hnsw)."""
+    pq_dims: int = Field(default=4, ge=1, le=64)
+    """Numbers of a vector that one byte stands for (ivfpq)."""
+    refine: int = Field(default=4, ge=1, le=100)
+    """Times k that short codes choose, to be compared by the vectors themselves (sq8, ivfpq)."""
     exact_below: int = Field(default=20_000, ge=0)
     """Filters that leave at most so many items are searched exactly."""
     recall_floor: float = Field(default=0.95, ge=0, le=1)

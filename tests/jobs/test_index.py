@@ -105,7 +105,8 @@ def test_the_index_finds_each_item_by_its_own_vector(shop):
 
     _, results, _ = shop
     folder = results["index"].folder
-    items, index = ItemTable.load(folder), VectorIndex.load(folder / "index.faiss")
+    items = ItemTable.load(folder)
+    index = VectorIndex.load(folder / "index.faiss", items.unit_ID)
     assert [int(index.search(vector, 1)[0][0]) for vector in items.unit_ID] == list(range(30))
     assert Whitening.load(folder / "whitening.safetensors").mean_D.shape == (384,)
 

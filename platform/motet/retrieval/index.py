@@ -1,30 +1,32 @@
 """The vector index: FAISS inner product over unit vectors, with an id for every row and a mask for every query.
 
-flat   exact
-ivf    inverted lists, `nprobe` of them searched
-hnsw   a navigable graph, `ef_search` wide
-
 The mask acts inside the search (IDSelector), which is widened by what the mask leaves out, and further until k answers
 are found. If the mask leaves few items (`exact_below`), all of them are compared.
 """
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import faiss as _faiss
 import numpy as np
 
 from motet.errors import RetrievalError
+from motet.retrieval.index_kinds import SHORTENED, choose_kind, faiss, make, padded
 from motet.settings import IndexSettings
 from motet.storage import write_file_atomic, write_json
 
 Scored = tuple[np.ndarray, np.ndarray]
 _WIDER = 4.0
 """Factor by which a search that found too few is widened."""
-faiss: Any = _faiss  # its published types lack the search parameters
+
+
+class Vectors(Protocol):
+    """Vectors by place."""
+
+    def __getitem__(self, places: Any) -> np.ndarray:
+        """Return the vectors of places."""
 
 
 class Index(Protocol):
@@ -38,13 +40,6 @@ class Index(Protocol):
         """Return (places, scores) of at most k items, best first."""
 
 
-def choose_kind(settings: IndexSettings, items: int) -> str:
-    """Return flat, ivf or hnsw: the recipe's word, or by the catalogue's size under auto."""
-    if settings.kind != "auto":
-        return settings.kind
-    return "flat" if items <= settings.flat_limit else "ivf"
-
-
 @dataclass
 class VectorIndex:
     """A FAISS index whose row i is the item at place i."""
@@ -52,6 +47,8 @@ class VectorIndex:
     index: Any
     kind: str
     settings: IndexSettings
+    rows_ID: Vectors
+    """The vectors themselves, which shortened ones are compared by in the end."""
 
     @classmethod
     def build(cls, vectors_ID: np.ndarray, settings: IndexSettings) -> "VectorIndex":
@@ -64,20 +61,8 @@ class VectorIndex:
         if len(vectors_ID) == 0 or len(bad):
             what = f"{len(bad)} vectors are not finite, the first at place {bad[0]}" if len(bad) else "there is no item"
             raise RetrievalError(f"the index cannot be built: {what}; train again with a lower learning rate")
-        kind, dim = choose_kind(settings, len(vectors_ID)), vectors_ID.shape[1]
-        vectors_ID = np.ascontiguousarray(vectors_ID, np.float32)
-        index: Any
-        if kind == "flat":
-            index = faiss.IndexFlatIP(dim)
-        elif kind == "hnsw":
-            index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efConstruction = 200
-        else:
-            lists = max(1, min(len(vectors_ID) // 39, round(4 * math.sqrt(len(vectors_ID)))))
-            index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-            index.train(vectors_ID)
-        index.add(vectors_ID)
-        return cls(index, kind, settings)
+        kind, _ = choose_kind(settings, len(vectors_ID))
+        return cls(make(kind, vectors_ID, settings), kind, settings, vectors_ID)
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -99,32 +84,56 @@ class VectorIndex:
         wanted = min(k, passing)
         if wanted == 0 or not np.isfinite(query_D).all():
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        query_1D = np.ascontiguousarray(query_D, np.float32).reshape(1, -1)
-        selector = None if allowed_I is None else _selector(allowed_I)
         narrow = allowed_I is not None and passing <= self.settings.exact_below
+        if self.kind in SHORTENED and narrow:
+            assert allowed_I is not None
+            return self._compared(np.flatnonzero(allowed_I), query_D, k)
+        query_1D = padded(np.asarray(query_D).reshape(1, -1), self.index.d)
+        selector = None if allowed_I is None else _selector(allowed_I)
+        if self.kind in SHORTENED:
+            places_N, _ = self._search(query_1D, min(wanted * self.settings.refine, passing), selector, passing)
+            return self._compared(places_N, query_D, k)
+        if narrow:
+            return self._exact(query_1D, wanted, selector)
+        return self._search(query_1D, wanted, selector, passing)
+
+    def _compared(self, places_N: np.ndarray, query_D: np.ndarray, k: int) -> Scored:
+        """Return the k best of some places by their vectors."""
+        scores_N = np.asarray(self.rows_ID[places_N] @ query_D, np.float32)
+        best_K = np.lexsort((places_N, -scores_N))[:k]
+        return places_N[best_K], scores_N[best_K]
+
+    def _search(self, query_1D: np.ndarray, wanted: int, selector: Any, passing: int) -> Scored:
+        """Search wider and wider until all that are wanted are found."""
         effort = len(self) / passing
-        while not (self.is_exact or narrow or self._covers(effort)):
+        while not self._covers(effort):
             found = _valid(self.index.search(query_1D, wanted, params=self._parameters(selector, effort)))
             if len(found[0]) == wanted:
                 return found
             effort *= _WIDER
         return self._exact(query_1D, wanted, selector)
 
+    @property
+    def _has_lists(self) -> bool:
+        return self.kind in ("ivf", "ivfpq")
+
     def _covers(self, effort: float) -> bool:
         """Return whether a search of this effort looks at everything."""
-        if self.kind == "ivf":
+        if self.kind in ("flat", "sq8"):
+            return True
+        if self._has_lists:
             return self.settings.nprobe * effort >= self.index.nlist
         return self.settings.ef_search * effort >= len(self)
 
     def _parameters(self, selector: Any, effort: float) -> Any:
         """Return FAISS's parameters of a search that is `effort` times as wide as the recipe says."""
-        if self.kind == "ivf":
+        if self._has_lists:
             return faiss.SearchParametersIVF(nprobe=math.ceil(self.settings.nprobe * effort), sel=selector)
         return faiss.SearchParametersHNSW(efSearch=math.ceil(self.settings.ef_search * effort), sel=selector)
 
     def _exact(self, query_1D: np.ndarray, wanted: int, selector: Any) -> Scored:
         """Compare all items that are selected."""
-        if self.kind == "ivf":
+        if self._has_lists:
             parameters = faiss.SearchParametersIVF(nprobe=self.index.nlist, sel=selector)
             return _valid(self.index.search(query_1D, wanted, params=parameters))
         flat = faiss.downcast_index(self.index.storage) if self.kind == "hnsw" else self.index
@@ -133,13 +142,18 @@ class VectorIndex:
     def save(self, path: Path) -> None:
         """Write the index, and beside it its kind and settings."""
         write_file_atomic(path, lambda target: faiss.write_index(self.index, str(target)))
+        self.save_settings(path)
+
+    def save_settings(self, path: Path) -> None:
+        """Write kind and settings beside an index that was written."""
         write_json(path.with_suffix(".json"), {"kind": self.kind, "settings": self.settings.model_dump(mode="json")})
 
     @classmethod
-    def load(cls, path: Path) -> "VectorIndex":
-        """Read what `save` wrote."""
+    def load(cls, path: Path, rows_ID: Vectors) -> "VectorIndex":
+        """Read what `save` wrote of an index over these vectors."""
         about = json.loads(path.with_suffix(".json").read_text())
-        return cls(faiss.read_index(str(path)), about["kind"], IndexSettings.model_validate(about["settings"]))
+        settings = IndexSettings.model_validate(about["settings"])
+        return cls(faiss.read_index(str(path)), about["kind"], settings, rows_ID)
 
 
 def _selector(allowed_I: np.ndarray) -> Any:
@@ -163,6 +177,18 @@ def measure_recall(index: VectorIndex, vectors_ID: np.ndarray, queries_QD: np.nd
         found, _ = index.search(query_D, k)
         shares.append(len(np.intersect1d(exact_K, found)) / len(exact_K))
     return float(np.mean(shares))
+
+
+def widened(
+    index: VectorIndex, vectors_ID: np.ndarray, queries_QD: np.ndarray, floor: float
+) -> tuple[VectorIndex, float]:
+    """Return (the index with the least `nprobe`, of those doubled from its own, that reaches a recall; its recall)."""
+    recall = measure_recall(index, vectors_ID, queries_QD)
+    while recall < floor and index.kind == "ivf" and index.settings.nprobe < index.index.nlist:
+        settings = index.settings.model_copy(update={"nprobe": 2 * index.settings.nprobe})
+        index = replace(index, settings=settings)
+        recall = measure_recall(index, vectors_ID, queries_QD)
+    return index, recall
 
 
 def require_recall(recall: float, kind: str, settings: IndexSettings) -> None:

@@ -64,7 +64,7 @@ def load_sources(
 
 
 def _vector_source(path: Path, items: ItemTable, rows: Rows, uses_content: bool) -> VectorSource:
-    return VectorSource(GrownIndex(VectorIndex.load(path), rows, items), rows, uses_content)
+    return VectorSource(GrownIndex(VectorIndex.load(path, rows), rows, items), rows, uses_content)
 
 
 def _neighbour_source(folder: Path, kind: str, items: int, decay: float | None) -> NeighbourSource:

@@ -1,15 +1,17 @@
 """The contract of the vector index, for all kinds; exact for flat, nearly so for the others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from motet.errors import RetrievalError
-from motet.retrieval.index import VectorIndex, choose_kind, measure_recall
+from motet.retrieval.index import VectorIndex, measure_recall, widened
+from motet.retrieval.index_kinds import LEAST_FOR_PQ, choose_kind
 from motet.settings import IndexSettings
 
-KINDS = ("flat", "ivf", "hnsw")
+KINDS = ("flat", "ivf", "hnsw", "sq8")
 
 
 def _unit(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -87,7 +89,7 @@ def test_save_and_load_give_the_same_answers(kind: str, tmp_path: Path) -> None:
     index = VectorIndex.build(vectors, IndexSettings(kind=kind, nprobe=3, ef_search=40))
     index.save(tmp_path / "index.faiss")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.faiss", "index.json"]
-    loaded = VectorIndex.load(tmp_path / "index.faiss")
+    loaded = VectorIndex.load(tmp_path / "index.faiss", vectors)
     assert (loaded.kind, loaded.settings, len(loaded)) == (kind, index.settings, 200)
     for query in _unit(5, seed=4):
         for mine, other in zip(index.search(query, 7), loaded.search(query, 7), strict=True):
@@ -121,10 +123,50 @@ def test_recall_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "items", "chosen"),
-    [("auto", 100, "flat"), ("auto", 101, "ivf"), ("hnsw", 5, "hnsw"), ("flat", 10**7, "flat"), ("ivf", 1, "ivf")],
-)
+    [("auto", 100, "flat"), ("auto", 101, "ivf"), ("hnsw", 5, "hnsw"), ("flat", 10**7, "flat"), ("ivf", 1, "ivf"),
+     ("sq8", 3, "sq8"), ("ivfpq", LEAST_FOR_PQ, "ivfpq"), ("ivfpq", LEAST_FOR_PQ - 1, "flat")],
+)  # fmt: skip
 def test_auto_goes_by_the_size_of_the_catalogue(kind: str, items: int, chosen: str) -> None:
-    assert choose_kind(IndexSettings(kind=kind, flat_limit=100), items) == chosen
+    found, why = choose_kind(IndexSettings(kind=kind, flat_limit=100), items)
+    assert found == chosen
+    assert (why == "the recipe says so") == (kind == chosen)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.9, 0.99, 1.0])
+def test_lists_are_searched_until_the_floor_is_reached(floor: float) -> None:
+    vectors, queries = _unit(4000, 16), _unit(30, 16, seed=9)
+    index = VectorIndex.build(vectors, IndexSettings(flat_limit=100, nprobe=2))
+    wider, recall = widened(index, vectors, queries, floor)
+    assert wider.kind == "ivf"
+    assert recall == measure_recall(wider, vectors, queries) >= floor
+    if floor == 0:
+        assert wider is index
+    else:  # half as many would not do
+        half = wider.settings.model_copy(update={"nprobe": wider.settings.nprobe // 2})
+        assert measure_recall(replace(index, settings=half), vectors, queries) < floor
+
+
+@pytest.mark.parametrize("keeps", [1.0, 0.5, 0.02, 0.0005])
+@pytest.mark.parametrize("dim", [16, 18])
+def test_short_codes_are_compared_again_by_the_vectors(keeps: float, dim: int, tmp_path: Path) -> None:
+    """18 numbers are no whole number of codes; what the filter leaves is all, many, some or 6 of 12,000."""
+    vectors, k = _unit(12_000, dim), 10
+    index = VectorIndex.build(vectors, IndexSettings(kind="ivfpq", nprobe=100, refine=10, exact_below=300))
+    assert index.kind == "ivfpq"
+    index.save(tmp_path / "index.faiss")
+    loaded = VectorIndex.load(tmp_path / "index.faiss", vectors)
+    assert (tmp_path / "index.faiss").stat().st_size < vectors.nbytes / 2
+    random, recalls = np.random.default_rng(5), []
+    for query in _unit(20, dim, seed=6):
+        allowed = None if keeps == 1 else random.random(len(vectors)) < keeps
+        places, scores = loaded.search(query, k, allowed)
+        passing = np.arange(len(vectors)) if allowed is None else np.flatnonzero(allowed)
+        best = passing[np.argsort(-(vectors[passing] @ query), kind="stable")[:k]]
+        assert len(places) == min(k, len(passing))
+        assert np.isin(places, passing).all()
+        np.testing.assert_allclose(scores, vectors[places] @ query, atol=1e-5)
+        recalls.append(len(np.intersect1d(places, best)) / max(len(best), 1))
+    assert np.mean(recalls) == 1.0 if keeps <= 0.02 else np.mean(recalls) > 0.8
 
 
 @pytest.mark.parametrize("exact_below", [0, 20_000])
