@@ -5,10 +5,8 @@ don't go together), scores all lists with the same metrics, prints one table per
 bench/results/quality.json.
 """
 
-import os
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,19 +19,11 @@ import typer  # noqa: E402
 
 from bench import protocols  # noqa: E402
 from bench.parts import parts  # noqa: E402
-from bench.runs import ours, say  # noqa: E402
+from bench.runs import CACHE, LIBRARIES, ours, peer_python, say  # noqa: E402
 from motet.evaluation.ranking_metrics import bootstrap_interval, rank_metrics  # noqa: E402
 from motet.kinds.metrics import binary_metrics, regression_metrics  # noqa: E402
 from motet.storage import read_json, write_json  # noqa: E402
 
-CACHE = Path(os.environ.get("MOTET_CACHE") or "~/.cache/motet").expanduser()
-LIBRARIES = {
-    "popularity": ["numpy", "scipy"],
-    "implicit": ["numpy", "scipy", "implicit==0.7.3"],
-    "rectools": ["rectools==0.19.0", "torch==2.13.0", "pytorch-lightning"],
-    "cornac": ["cornac==3.0.1"],
-    "rechub": ["torch-rechub==0.9.0", "torch==2.13.0"],
-}
 RANKERS = ("popularity", "implicit", "rectools")
 RATERS = ("cornac", "rechub")
 GOALS = {
@@ -44,18 +34,6 @@ GOALS = {
     "R": {"rmse": 0.885, "like auc": 0.805, "ok accuracy": 0.858},
 }
 Row = dict[str, Any]
-
-
-def peer_python(library: str) -> Path:
-    """Return the interpreter of a library's environment, which is made if it is not there."""
-    folder = CACHE / "peers" / library
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        say(f"quality: installing {library} into {folder}")
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *LIBRARIES[library]], check=True)
-        (folder / "ready").touch()
-    return python
 
 
 def ask_peer(library: str, split: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 A vector is cached under its text's hash, so a second run encodes nothing and one changed title encodes one row.
 """
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _work(folder: Path, run: Run, prepared: Result) -> dict[str, Any]:
     require("GPU", settings.num_gpus, "encoder.num_gpus")
     dim = model_dim(settings)
     cache = run.workspace / "embeddings" / encoder_key(settings)
-    rows = _encode(_texts(prepared.folder), folder, cache, settings, dim)
+    rows = encode(_texts(prepared.folder), folder, cache, settings, dim)
     counts = {kind: sum(r["rows"] for r in rows if r["kind"] == kind) for kind in ("items", "users")}
     expected = {"items": prepared.summary["items"], "users": prepared.summary["users"]}
     if counts != expected:
@@ -55,7 +56,7 @@ def _work(folder: Path, run: Run, prepared: Result) -> dict[str, Any]:
     write_json(folder / "encoder.json", {**settings.model_dump(mode="json"), "dim": dim, "key": cache.name})
     embedded = sum(row["embedded"] for row in rows)
     line = f"{counts['items']:,} items and {counts['users']:,} users, embedded {embedded:,} texts, rest from the cache"
-    return {"line": line, **counts, "embedded": embedded, "dim": dim}
+    return {"line": line, **counts, "embedded": embedded, "dim": dim, "seconds": span(rows)}
 
 
 def _texts(prepared: Path) -> ray.data.Dataset:
@@ -74,9 +75,18 @@ def _keyed(table: pa.Table, kind: str, key: str) -> pa.Table:
     return pa.table({"kind": names, "key": table.column(key).cast(pa.string()), "text": text})
 
 
-def _encode(
+def encode(
     texts: ray.data.Dataset, folder: Path, cache: Path, settings: EncoderSettings, dim: int
 ) -> list[dict[str, Any]]:
+    """Encode texts by a pool of actors; return what they did, a row for each kind of each batch.
+
+    Args:
+        texts: from `_texts`.
+        folder: where the vectors of items go.
+        cache: folder of the cache.
+        settings: the recipe's encoder.
+        dim: width of its vectors.
+    """
     done = texts.map_batches(
         EncoderActor,
         fn_constructor_kwargs={"settings": settings, "folder": str(folder), "cache": str(cache), "dim": dim},
@@ -101,26 +111,32 @@ class EncoderActor:
         self.encoder: TextEncoder | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Encode a batch; return one row per kind: rows, embedded, moments."""
+        """Encode a batch; return one row per kind: rows, embedded, moments, and seconds since 1970 of begin and end."""
+        began = time.time()
         texts = table.column("text").to_pylist()
         keys_N = text_keys(texts)
         vectors_ND, found_N = self.cache.get(keys_N)
         found_N |= np.array([not text for text in texts], bool)
         embedded = 0
         if not found_N.all():
+            began += self._load()
             missing_M, first_M = np.unique(keys_N[~found_N], return_index=True)
             rows_M = np.flatnonzero(~found_N)[first_M]
-            self.cache.add(missing_M, self._encode([texts[row] for row in rows_M]))
+            assert self.encoder is not None
+            self.cache.add(missing_M, self.encoder.encode([texts[row] for row in rows_M]))
             vectors_ND, _ = self.cache.get(keys_N)
             embedded = len(rows_M)
-        return self._write(table, vectors_ND, embedded)
+        rows = self._write(table, vectors_ND, embedded)
+        return pa.Table.from_pylist([{**row, "began": began, "ended": time.time()} for row in rows])
 
-    def _encode(self, texts: list[str]) -> np.ndarray:
+    def _load(self) -> float:
+        """Load the model, if it is not; return the seconds that took, which count as start-up."""
+        start = time.perf_counter()
         if self.encoder is None:
             self.encoder = TextEncoder(self.settings, actor_threads(self.settings))
-        return self.encoder.encode(texts)
+        return time.perf_counter() - start
 
-    def _write(self, table: pa.Table, vectors_ND: np.ndarray, embedded: int) -> pa.Table:
+    def _write(self, table: pa.Table, vectors_ND: np.ndarray, embedded: int) -> list[dict[str, Any]]:
         kinds_N = np.array(table.column("kind").to_pylist())
         rows = []
         for kind in np.unique(kinds_N):
@@ -134,7 +150,12 @@ class EncoderActor:
             packed = np.concatenate([moments.sum_D, moments.outer_DD.reshape(-1)]) if kind == "items" else np.zeros(0)
             rows.append({"kind": str(kind), "rows": len(chosen), "embedded": embedded, "moments": packed.tobytes()})
             embedded = 0
-        return pa.Table.from_pylist(rows)
+        return rows
+
+
+def span(rows: list[dict[str, Any]]) -> float:
+    """Return the seconds from the first batch of a run to the end of its last, without start-up."""
+    return max(float(row["ended"]) for row in rows) - min(float(row["began"]) for row in rows)
 
 
 def _whitening(rows: list[dict[str, Any]], settings: EncoderSettings, dim: int) -> Whitening:
