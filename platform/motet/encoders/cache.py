@@ -1,12 +1,14 @@
 """Vectors by content: the same text is encoded once, for all runs of all recipes of a workspace.
 
 A cache folder holds Arrow files, each with `key` (16 bytes of the text's SHA-256) and `vector` (float32). Files
-appear whole and are never changed; two writers that encode the same text leave two equal rows.
+appear whole and are never changed; two writers that encode the same text leave two equal rows. Keys are kept in sorted
+runs; a run is merged with the one before if that is not twice as large, so there are few, however many files come.
 """
 
 import hashlib
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from motet.errors import EncoderError
 from motet.storage import write_file_atomic
 
 KEY_BYTES = 16
+_NO_KEYS = np.zeros(0, f"S{KEY_BYTES}")
 
 
 def text_keys(texts: Sequence[str]) -> np.ndarray:
@@ -27,6 +30,26 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
 def hex_keys(texts: Sequence[str]) -> list[str]:
     """Return the key of each text in hex."""
     return [key.ljust(KEY_BYTES, b"\0").hex() for key in text_keys(texts).tolist()]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Sorted keys of some files, and for each the number of its file and the row there."""
+
+    keys_K: np.ndarray
+    places_K2: np.ndarray
+
+    @classmethod
+    def of(cls, keys_N: np.ndarray, places_N2: np.ndarray) -> "_Run":
+        keys_K, first = np.unique(keys_N, return_index=True)
+        return cls(keys_K, places_N2[first])
+
+    def find(self, keys_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (found [N], places [N, 2], which mean nothing where it is not)."""
+        if not len(self.keys_K):
+            return np.zeros(len(keys_N), bool), np.zeros((len(keys_N), 2), np.int64)
+        nearest_N = np.searchsorted(self.keys_K, keys_N).clip(max=len(self.keys_K) - 1)
+        return self.keys_K[nearest_N] == keys_N, self.places_K2[nearest_N]
 
 
 class VectorCache:
@@ -41,13 +64,12 @@ class VectorCache:
         self.folder, self.dim = folder, dim
         folder.mkdir(parents=True, exist_ok=True)
         self._parts: list[np.ndarray] = []
-        self._keys = np.zeros(0, f"S{KEY_BYTES}")
-        self._places_K2 = np.zeros((0, 2), np.int64)
+        self._runs: list[_Run] = []
         for path in sorted(folder.glob("*.arrow")):
             self._open(path)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(np.unique(np.concatenate([_NO_KEYS, *(run.keys_K for run in self._runs)])))
 
     def _open(self, path: Path) -> None:
         try:
@@ -63,23 +85,25 @@ class VectorCache:
                 f"{path} holds vectors of {rows_ND.shape[1]} numbers, the model gives {self.dim}; delete it"
             )
         self._parts.append(rows_ND)
-        keys = np.array(table.column("key").to_pylist(), self._keys.dtype)
-        places_N2 = np.stack([np.full(len(keys), len(self._parts) - 1), np.arange(len(keys))], 1)
-        self._keys, first = np.unique(np.concatenate([self._keys, keys]), return_index=True)
-        self._places_K2 = np.concatenate([self._places_K2, places_N2])[first]
+        keys_N = np.array(table.column("key").to_pylist(), _NO_KEYS.dtype)
+        places_N2 = np.stack([np.full(len(keys_N), len(self._parts) - 1), np.arange(len(keys_N))], 1)
+        run = _Run.of(keys_N, places_N2)
+        while self._runs and len(self._runs[-1].keys_K) <= 2 * len(run.keys_K):
+            older = self._runs.pop()
+            run = _Run.of(np.concatenate([older.keys_K, run.keys_K]), np.concatenate([older.places_K2, run.places_K2]))
+        self._runs.append(run)
 
     def get(self, keys_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (vectors [N, dim], found [N]); rows that are not found are zero."""
         vectors_ND = np.zeros((len(keys_N), self.dim), np.float32)
         found_N = np.zeros(len(keys_N), bool)
-        if not len(self._keys):
-            return vectors_ND, found_N
-        nearest_N = np.searchsorted(self._keys, keys_N).clip(max=len(self._keys) - 1)
-        found_N = self._keys[nearest_N] == keys_N
-        for part in range(len(self._parts)):
-            rows = np.flatnonzero(found_N)
-            rows = rows[self._places_K2[nearest_N[rows], 0] == part]
-            vectors_ND[rows] = self._parts[part][self._places_K2[nearest_N[rows], 1]]
+        for run in self._runs:
+            hit_N, places_N2 = run.find(keys_N)
+            hit_N &= ~found_N
+            for part in np.unique(places_N2[hit_N, 0]):
+                rows = np.flatnonzero(hit_N & (places_N2[:, 0] == part))
+                vectors_ND[rows] = self._parts[part][places_N2[rows, 1]]
+            found_N |= hit_N
         return vectors_ND, found_N
 
     def add(self, keys_N: np.ndarray, vectors_ND: np.ndarray) -> None:

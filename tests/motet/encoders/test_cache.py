@@ -48,6 +48,23 @@ def test_any_key_is_found_zero_bytes_at_its_end_too(
     np.testing.assert_array_equal(vectors, _vectors(len(array)))
 
 
+def test_many_files_make_few_runs(tmp_path: Path) -> None:
+    """300 files of 1 to 5 texts, of which some come again: each has its first vector or an equal one."""
+    cache, random = VectorCache(tmp_path, 3), np.random.default_rng(0)
+    vector_of: dict[str, np.ndarray] = {}
+    for _ in range(300):
+        texts = [str(number) for number in np.unique(random.integers(0, 400, random.integers(1, 6)))]
+        vectors = np.stack([np.full(3, float(text), np.float32) for text in texts])
+        vector_of |= dict(zip(texts, vectors, strict=True))
+        cache.add(text_keys(texts), vectors)
+    for one in (cache, VectorCache(tmp_path, 3)):
+        assert len(one._runs) <= 10
+        assert len(one) == len(vector_of)
+        found_N2, found_N = one.get(text_keys([*vector_of, "unknown"]))
+        assert found_N.tolist() == [True] * len(vector_of) + [False]
+        np.testing.assert_array_equal(found_N2[:-1], np.stack(list(vector_of.values())))
+
+
 @pytest.mark.parametrize("rows", [0, 2])
 def test_no_key_and_no_row_are_allowed(tmp_path: Path, rows: int) -> None:
     cache = VectorCache(tmp_path, 3)
