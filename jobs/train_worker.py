@@ -92,7 +92,10 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
             save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
         keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
         _append_metrics(checkpoints / "metrics.jsonl", row)
-    ray.train.report({"epoch": row["epoch"], **row["validation"]})
+    if config["tell"] is not None:
+        config["tell"](row)
+    else:
+        ray.train.report({"epoch": row["epoch"], **row["validation"]})
 
 
 def _append_metrics(path: Path, row: dict[str, Any]) -> None:

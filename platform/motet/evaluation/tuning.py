@@ -16,7 +16,7 @@ from motet.evaluation.pareto import front
 from motet.kinds import KINDS, LARGER_IS_BETTER
 from motet.recipe import Recipe
 from motet.recipe_source import EXTENDS
-from motet.search import Trial
+from motet.search import Trial, assigned
 
 AS_IT_STANDS = 0
 """Number of the trial that is the recipe itself."""
@@ -58,6 +58,13 @@ def shown_metrics(recipe: Recipe) -> list[str]:
     asked = recipe.tune.metrics if recipe.tune else None
     names = list(asked or (f"{task.name}.{next(iter(KINDS[task.kind].selection))}" for task in recipe.tasks))
     return names if selection(recipe) in names else [selection(recipe), *names]
+
+
+def trial_recipe(recipe: Recipe, trial: Trial) -> Recipe:
+    """Return the recipe that a trial trains by: one process, without a second training, the epoch by `selection`."""
+    plain = assigned(recipe.resolved() | {"tune": None}, trial)
+    plain["train"] |= {"workers": 0, "refit": False, "held_back": 0, "select_by": selection(recipe)}
+    return Recipe.model_validate(plain)
 
 
 def build(recipe: Recipe, outcomes: Sequence[Outcome]) -> dict[str, Any]:

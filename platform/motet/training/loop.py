@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motet.errors import TrainingError
+from motet.errors import DivergedError, TrainingError
 from motet.losses.balance import Balancer
 from motet.recipe import Recipe
 from motet.training.batches import Batch
@@ -204,7 +204,7 @@ class Trainer:
         global_T = sums_T / divisors(counts_T)
         if not torch.isfinite(global_T).all():
             bad = [t.name for t, x in zip(self.step_module.tasks, global_T, strict=True) if not math.isfinite(x)]
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss of task {bad[0]!r} is not finite at step {self.progress.step}; "
                 "lower train.learning_rate or clip its label by data.clean.outliers"
             )
