@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from jobs.estimates import Folds, write_estimates
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
@@ -20,6 +20,7 @@ from jobs.train_worker import train_worker
 from jobs.warm import WarmStart
 from jobs.windows import TrainWindows, ValidationWindows
 from motet.data.moments import AsOf
+from motet.devices import TrainDevices, choose
 from motet.errors import DataError
 from motet.estimates import NAMES
 from motet.kinds import LabelScale
@@ -88,23 +89,25 @@ def read_labels(folder: Path, fit: Fit, recipe: Recipe, prepared: Result) -> Lab
 def network_trainer(run: Run, prepared: Result, embedded: Result, labels: Labels, fit: Fit) -> TorchTrainer:
     """Return what trains the network; it leaves its epochs in `fit.checkpoints`."""
     recipe, settings, folds = run.recipe, run.recipe.train, labels.folds
-    config = _worker_config(run, prepared, embedded, labels, fit)
+    devices = choose(recipe, ray.cluster_resources()).train
+    config = _worker_config(run, prepared, embedded, labels, fit, devices)
     shards = shards_of(prepared.folder)
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
     read = {"history": recipe.model.history, "text": config["texts"]}
-    workers, fresh = max(1, settings.workers), fit.warm.fresh if fit.warm is not None else None
+    workers, fresh = max(1, devices.workers), fit.warm.fresh if fit.warm is not None else None
     windows = TrainWindows(as_of=fit.as_of, multiple_of=workers, folds=folds, fresh=fresh, **read)
     datasets = {"train": rows.map_batches(windows, batch_size=1, batch_format="pyarrow")}
     if fit.validates:
         held = ValidationWindows(known=recipe.evaluate.history, folds=folds, **read)
         datasets["validation"] = rows.map_batches(held, batch_size=1, batch_format="pyarrow")
-    resources = None if settings.workers == 0 else {"CPU": settings.cpus_per_worker}
+    resources = None if devices.workers == 0 else {"CPU": devices.cpus}
     return TorchTrainer(
         train_worker,
         train_loop_config=config,
         scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers, use_gpu=settings.use_gpu, resources_per_worker=resources
+            num_workers=devices.workers, use_gpu=devices.place.gpu, resources_per_worker=resources
         ),
+        torch_config=TorchConfig(backend=devices.backend),
         run_config=ray.train.RunConfig(
             name=fit.checkpoints.name,
             storage_path=str(fit.checkpoints.parent),
@@ -125,7 +128,9 @@ def _estimates(folder: Path, fit: Fit, recipe: Recipe, prepared: Result, scales:
     return write_estimates(folder, prepared.folder, fit.as_of, tuple(scales), tuple(scales.values()), items, near)
 
 
-def _worker_config(run: Run, prepared: Result, embedded: Result, labels: Labels, fit: Fit) -> dict[str, Any]:
+def _worker_config(
+    run: Run, prepared: Result, embedded: Result, labels: Labels, fit: Fit, devices: TrainDevices
+) -> dict[str, Any]:
     cache = run.workspace / "embeddings" / read_json(embedded.folder / "encoder.json")["key"]
     counts_I = labels.counts_I
     sizes = shapes(prepared.folder, item_inputs(prepared.folder, embedded.folder, counts_I))
@@ -144,6 +149,7 @@ def _worker_config(run: Run, prepared: Result, embedded: Result, labels: Labels,
         "validates": fit.validates,
         "warm": fit.warm,
         "tell": fit.tell,
+        "devices": devices,
         "rows": _count_windows(prepared.folder, run.recipe, fit.warm),
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from jobs.cluster import require
+from jobs.cluster import devices_for
 from jobs.fit import Fit, network_trainer, read_labels
 from jobs.stages import Result, Run, code_version, run_stage, say
 from jobs.warm import REFIT, Warm
@@ -29,7 +29,7 @@ from motet.storage import read_json
 from motet.training.checkpoint import epoch_folder, is_whole
 
 CODE = (
-    "platform/motet/kinds",
+    "platform/motet/kinds", "platform/motet/devices.py",
     "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/train_worker.py",
     "jobs/fit.py", "jobs/windows.py", "jobs/histories.py",
     "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py", "jobs/warm.py",
@@ -59,8 +59,7 @@ def train_inputs(recipe: Recipe, prepared: Result, embedded: Result) -> dict[str
 
 def _work(folder: Path, run: Run, prepared: Result, embedded: Result, warm: Warm | None) -> dict[str, Any]:
     recipe, settings = run.recipe, run.recipe.train
-    require("CPU", settings.workers * settings.cpus_per_worker, "train.workers x train.cpus_per_worker")
-    require("GPU", settings.workers * settings.use_gpu, "train.workers with train.use_gpu")
+    devices_for(recipe, "train")
     percentiles = read_json(prepared.folder / "features.json")["percentiles"]
     name = folder.name.split(".")[0]
     first = Fit(

@@ -19,7 +19,7 @@ from jobs.train import train_inputs
 from jobs.trial import EPOCH, SCORE, Planned, run_trial
 from motet.data.moments import BEFORE_VALIDATION
 from motet.errors import MotetError, TrainingError, user_mistake
-from motet.evaluation.tuning import larger_is_better, selection, trial_recipe
+from motet.evaluation.tuning import AS_IT_STANDS, larger_is_better, selection, trial_recipe
 from motet.recipe import Recipe, refusal
 from motet.search import Trial, draw_trials
 from motet.storage import fingerprint
@@ -98,7 +98,7 @@ def search(plans: list[Planned], run: Run, prepared: Result, embedded: Result) -
                 mode="max" if larger_is_better(selection(recipe)) else "min",
                 max_concurrent_trials=settings.concurrent,
                 reuse_actors=True,
-                scheduler=ASHAScheduler(
+                scheduler=_Scheduler(
                     time_attr=EPOCH,
                     grace_period=settings.grace_epochs,
                     reduction_factor=settings.reduction,
@@ -128,6 +128,15 @@ def _own_folder(trials: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Scheduler(ASHAScheduler):
+    """ASHA, but the recipe as it stands is trained to its end, so that the others are held against all of it."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return whether a trial goes on."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if trial.config["number"] == AS_IT_STANDS else decision
 
 
 class _Outcomes(tune.Callback):

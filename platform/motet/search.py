@@ -21,7 +21,8 @@ Check = Callable[[dict[str, Any]], str | None]
 OF_TASKS = ("weight", "negatives", "loss")
 _NOT_LEARNED = "changes how a network is trained, not what it learns"
 _OF_TRAIN = {
-    **dict.fromkeys(("workers", "cpus_per_worker", "threads_per_worker", "use_gpu", "rows_in_memory", "max_failures"),
+    **dict.fromkeys(("workers", "cpus_per_worker", "threads_per_worker", "use_gpu", "compile", "rows_in_memory",
+                     "max_failures"),
                     _NOT_LEARNED),
     "select_by": "chooses the epoch by what tune.select_by says",
     "refit": "trains once more after the search",

@@ -79,7 +79,7 @@ class TuneSettings(Section):
     select_by: str | None = None
     """Validation metric that is searched for; the one of `train.select_by` if not set."""
     grace_epochs: int = Field(default=1, ge=1)
-    """Epochs before a trial may be stopped."""
+    """Epochs before a trial may be stopped; the recipe as it stands never is."""
     reduction: int = Field(default=3, ge=2)
     """At each look one in so many goes on; the next look comes after so many times the epochs."""
     seed: int | None = Field(default=None, ge=0)

@@ -106,7 +106,7 @@ def test_hopeless_trials_are_stopped_early_and_those_that_diverge_are_told(searc
 def test_a_search_in_which_every_trial_diverges(searched):
     rates = ["train.learning_rate=1.0e+30", "train.clip_norm=1.0e+30"]
     space = {"train.learning_rate": {"choice": [1e29]}}
-    with pytest.raises(TrainingError, match="every trial diverged; lower the ranges of tune.space"):
+    with pytest.raises(TrainingError, match=r"every trial diverged; lower the ranges of tune\.space"):
         searched(rates, space=space, trials=1)
 
 

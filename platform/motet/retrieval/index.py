@@ -54,11 +54,16 @@ class VectorIndex:
     settings: IndexSettings
 
     @classmethod
-    def build(cls, vectors_ID: np.ndarray, settings: IndexSettings) -> "VectorIndex":
-        """Build from vectors, float32.
+    def build(cls, vectors_ID: np.ndarray, settings: IndexSettings, gpu: bool = False) -> "VectorIndex":
+        """Build from vectors.
+
+        Args:
+            vectors_ID: float32.
+            settings: the recipe's index section.
+            gpu: build on the process's first GPU; the index is one for CPUs all the same.
 
         Raises:
-            RetrievalError: if a vector is not finite (it could never be found) or there is none.
+            RetrievalError: if a vector is not finite (it could never be found) or there is none, or if there is no GPU.
         """
         bad = np.flatnonzero(~np.isfinite(vectors_ID).all(1))
         if len(vectors_ID) == 0 or len(bad):
@@ -75,9 +80,7 @@ class VectorIndex:
         else:
             lists = max(1, min(len(vectors_ID) // 39, round(4 * math.sqrt(len(vectors_ID)))))
             index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-            index.train(vectors_ID)
-        index.add(vectors_ID)
-        return cls(index, kind, settings)
+        return cls(_filled(index, vectors_ID, gpu), kind, settings)
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -140,6 +143,25 @@ class VectorIndex:
         """Read what `save` wrote."""
         about = json.loads(path.with_suffix(".json").read_text())
         return cls(faiss.read_index(str(path)), about["kind"], IndexSettings.model_validate(about["settings"]))
+
+
+def _filled(index: Any, vectors_ID: np.ndarray, gpu: bool) -> Any:
+    """Train an empty index and add the vectors."""
+    if not gpu:
+        index.train(vectors_ID)
+        index.add(vectors_ID)
+        return index
+    if problem := _no_gpu():
+        raise RetrievalError(f"index.gpu = true and {problem}; install one that does, or set index.gpu to false")
+    there = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    return faiss.index_gpu_to_cpu(_filled(there, vectors_ID, gpu=False))
+
+
+def _no_gpu() -> str | None:
+    """Return why FAISS cannot build on a GPU here, or None."""
+    if not hasattr(faiss, "StandardGpuResources"):
+        return f"faiss {faiss.__version__} was built without GPU support"
+    return None if faiss.get_num_gpus() else "faiss sees no GPU in this process"
 
 
 def _selector(allowed_I: np.ndarray) -> Any:
