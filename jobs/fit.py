@@ -138,7 +138,7 @@ def _worker_config(
         sizes = replace(sizes, estimates=len(labels.scales) * len(NAMES))
     card = ModelCard(sizes, run.recipe.tasks, run.recipe.model, labels.scales)
     return {
-        "recipe": run.recipe.resolved(),
+        "recipe": run.recipe.without_search.resolved(),
         "card": card.to_dict(),
         "prepared": str(prepared.folder),
         "embedded": str(embedded.folder),

@@ -47,7 +47,7 @@ _RECALL_QUERIES = 200
 
 def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Result:
     """Run the stage."""
-    recipe = run.recipe
+    recipe = run.recipe.without_search
     inputs = {
         "recipe": recipe.resolved(),
         "trained": [prepared.id, embedded.id, trained.id],
@@ -58,7 +58,7 @@ def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Resu
 
 
 def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path) -> dict[str, Any]:
-    recipe = run.recipe
+    recipe = run.recipe.without_search
     devices_for(recipe, "index")
     _copy_card(folder, recipe, prepared, embedded)
     _write_network(folder, recipe, prepared, embedded, trained)

@@ -12,6 +12,7 @@ workspace by a hash of all that decides them, so an interrupted search goes on w
 import os
 import shutil
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
         sys.path.insert(0, folder)
 
 import typer  # noqa: E402
+import yaml  # noqa: E402
 
 from jobs.stages import Result, Run, claim_workspace, code_version, run_stage, say  # noqa: E402
 from motet.errors import RecipeError, TrainingError, said_in_a_line  # noqa: E402
@@ -88,22 +90,41 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result, overrides:
     score = f"{report['select_by']} {best['metrics'][report['select_by']]:.4f}"
     write_json(folder / "tune.json", report)
     write_atomic(folder / "tune.html", render_page(report).encode(errors="xmlcharrefreplace"))
-    write_atomic(folder / "best.yaml", _best(run, overrides, report, score))
+    write_atomic(folder / "best.yaml", _best(run, overrides, report, score).encode())
     ends = [row["state"] for row in report["trials"]]
     line = f"{len(ends)} trials, {ends.count('stopped')} stopped early, {ends.count('diverged')} diverged, best {score}"
     return {"line": line, "trials": len(ends), "best": best["number"], "score": best["metrics"][report["select_by"]]}
 
 
 def _best(run: Run, overrides: list[str], report: dict[str, Any], score: str) -> str:
-    import yaml
-
-    said = dict(override.split("=", 1) for override in overrides)
-    changes = {name: yaml.safe_load(value) for name, value in said.items() if not name.startswith("tune.")}
+    """Return the recipe that extends the one searched, its `--set` included."""
+    changes = _said(overrides)
     if selection(run.recipe) != run.recipe.selection:
         changes["train.select_by"] = report["select_by"]
-    changes |= report["trials"][report["best"]]["settings"]
     head = f"trial {report['best']} of {len(report['trials'])} found by jobs/tune.py: {score} on validation"
-    return overlay(run.loaded.file, head, changes)
+    return overlay(run.loaded.file, head, changes | report["trials"][report["best"]]["settings"])
+
+
+def _said(overrides: list[str]) -> dict[str, Any]:
+    said = dict(override.split("=", 1) for override in overrides)
+    return {name: yaml.safe_load(value) for name, value in said.items() if name.split(".")[0] != "tune"}
+
+
+def require_layer(loaded: LoadedRecipe, overrides: list[str]) -> None:
+    """Refuse what best.yaml could not say: a `--set` of a whole section replaces it, a layer joins it.
+
+    Raises:
+        RecipeError: naming the overrides.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        layer = Path(folder) / "best.yaml"
+        layer.write_text(overlay(loaded.file, "", _said(overrides)), encoding="utf-8")
+        same = load_recipe(layer).recipe.without_search == loaded.recipe.without_search
+    if not same:
+        raise RecipeError(
+            f"--set {' --set '.join(overrides)}: best.yaml could not say this, as a section that is set whole "
+            "joins the file's; set its settings one by one"
+        )
 
 
 def main(
@@ -118,6 +139,7 @@ def main(
     with said_in_a_line():
         run = Run(load_recipe(recipe, overrides or []))
         settings_of(run.loaded)
+        require_layer(run.loaded, overrides or [])
         check_inputs(run.loaded)
         claim_workspace(run)
         results = run_pipeline(run, until="embed")

@@ -32,7 +32,7 @@ def plan_trials(run: Run, prepared: Result, embedded: Result, folder: Path) -> l
     recipe, settings = run.recipe, run.recipe.tune
     assert settings is not None
     seed = recipe.seed if settings.seed is None else settings.seed
-    drawn = draw_trials(settings, recipe.resolved() | {"tune": None}, seed, refusal)
+    drawn = draw_trials(settings, recipe.without_search.resolved(), seed, refusal)
     if len(drawn) < settings.trials:
         say(
             f"tune: {settings.trials} trials are asked for and tune.space holds {len(drawn)} that differ; all are tried"

@@ -183,7 +183,7 @@ class Recipe(Section):
     def _wrong_tune(self) -> Iterator[Problem]:
         if self.tune is None:
             return
-        plain = self.resolved() | {"tune": None}
+        plain = self.without_search.resolved()
         for setting, what in wrong_space(self.tune, plain, self.tasks, refusal):
             yield ("tune", "space", setting), f"{setting} {what}"
         asked = [(("metrics", place), name) for place, name in enumerate(self.tune.metrics or ())]
@@ -274,6 +274,11 @@ class Recipe(Section):
         if self.data.interactions.propensity is not None:
             kinds[self.data.interactions.propensity] = "number"
         return {name: kind for name, kind in sorted(kinds.items()) if name not in DERIVED_COLUMNS}
+
+    @property
+    def without_search(self) -> "Recipe":
+        """The recipe as it is released: what may be searched is nothing of it."""
+        return self.model_copy(update={"tune": None})
 
     def resolved(self) -> dict[str, Any]:
         """The whole recipe with all defaults, as plain JSON types."""

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from jobs.pipeline import run_pipeline
 from jobs.stages import Result, Run
-from jobs.tune import command, tune
+from jobs.tune import command, require_layer, tune
 from motet.data.parquet import read_parquet, write_parquet
-from motet.errors import TrainingError
+from motet.errors import RecipeError, TrainingError
 from motet.recipe_file import load_recipe
 from motet.storage import read_json, read_manifest
 from tests.synthetic import recipe, write_recipe, write_shop
@@ -184,6 +184,24 @@ def test_a_space_that_cannot_be_searched_is_one_line(tmp_path, encoder_folder, s
     assert len(result.stderr.splitlines()) == 1
     assert words.format(file) in result.stderr
     assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fits"),
+    [
+        (["train.epochs=3", "tasks.1.weight=2", "workspace=w", "tune.trials=3"], True),
+        (["model={dim: 8, heads: 1, history: 10, layers: 1, num_experts: 2, expert_dim: 16, dropout: 0.0}"], True),
+        (["train={workers: 0}"], False),
+    ],
+)
+def test_what_best_yaml_could_not_say_is_refused(tmp_path, encoder_folder, overrides, fits):
+    """The recipe's train section has more than `workers`; set whole, the rest of it is gone."""
+    loaded = load_recipe(shop_file(tmp_path, encoder_folder), overrides)
+    if fits:
+        require_layer(loaded, overrides)
+    else:
+        with pytest.raises(RecipeError, match=r"--set train=.workers: 0.: best.yaml could not say this"):
+            require_layer(loaded, overrides)
 
 
 def test_more_trials_at_once_than_there_are_cpus_for(searched):

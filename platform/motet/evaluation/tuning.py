@@ -62,7 +62,7 @@ def shown_metrics(recipe: Recipe) -> list[str]:
 
 def trial_recipe(recipe: Recipe, trial: Trial) -> Recipe:
     """Return the recipe that a trial trains by: one process, without a second training, the epoch by `selection`."""
-    plain = assigned(recipe.resolved() | {"tune": None}, trial)
+    plain = assigned(recipe.without_search.resolved(), trial)
     plain["train"] |= {"workers": 0, "refit": False, "held_back": 0, "select_by": selection(recipe)}
     return Recipe.model_validate(plain)
 
