@@ -26,12 +26,14 @@ import typer  # noqa: E402
 from bench.runs import CACHE, peer_python, say  # noqa: E402
 from jobs.cluster import quiet_ray_data  # noqa: E402
 from jobs.embed import encode, span  # noqa: E402
+from motet.devices import ON_CPU, EncoderDevices  # noqa: E402
 from motet.encoders.text import TextEncoder, model_dim  # noqa: E402
 from motet.settings import EncoderSettings  # noqa: E402
 from motet.storage import write_json  # noqa: E402
 
 MODEL = CACHE / "all-MiniLM-L6-v2"
 SETTINGS = EncoderSettings(model=str(MODEL), max_tokens=256, batch_size=64)
+ONE = EncoderDevices(ON_CPU, num_cpus=1, num_gpus=0, first=1, most=1)
 MOST_TITLES = 16
 
 
@@ -53,7 +55,7 @@ def stage(texts: list[str], cache: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         keys = [str(place) for place in range(len(texts))]
         table = pa.table({"kind": ["items"] * len(texts), "key": keys, "text": texts})
-        rows = encode(ray.data.from_arrow(table), Path(folder), cache, SETTINGS, model_dim(SETTINGS))
+        rows = encode(ray.data.from_arrow(table), Path(folder), cache, SETTINGS, model_dim(SETTINGS), ONE)
     assert sum(row["rows"] for row in rows) == len(texts)
     return span(rows)
 

@@ -3,12 +3,15 @@
 import logging
 import os
 from pathlib import Path
+from typing import Literal
 
 import ray
 from ray.data import DataContext
 
 from jobs.stages import say
+from motet.devices import Ask, Devices, choose
 from motet.errors import TrainingError
+from motet.recipe import Recipe
 from motet.settings import ResourceSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +51,19 @@ def quiet_ray_data() -> None:
     logging.getLogger("ray.train").setLevel(logging.ERROR)
 
 
-def require(resource: str, wanted: float, setting: str) -> None:
+def devices_for(recipe: Recipe, stage: str) -> Devices:
+    """Return what the stages compute on, after what one of them needs is there.
+
+    Raises:
+        TrainingError: as `require`.
+    """
+    devices = choose(recipe, ray.cluster_resources())
+    for ask in devices.asks[stage]:
+        require(ask.resource, ask.amount, ask.setting)
+    return devices
+
+
+def require(resource: Literal["CPU", "GPU"], wanted: float, setting: str) -> None:
     """Refuse what this machine's Ray can never give, instead of waiting for ever.
 
     On a cluster, whose autoscaler may bring what is missing, it is only said.
@@ -61,10 +76,9 @@ def require(resource: str, wanted: float, setting: str) -> None:
     Raises:
         TrainingError: with what there is and the setting to change.
     """
-    have = ray.cluster_resources().get(resource, 0.0)
-    if wanted <= have:
+    message = Ask(resource, wanted, setting).lacking(ray.cluster_resources())
+    if message is None:
         return
-    message = f"{setting} asks for {wanted:g} {resource}s, this Ray has {have:g}"
     if os.environ.get("RAY_ADDRESS"):
         say(f"{message}; waiting for the autoscaler to bring them")
     else:

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from jobs.cluster import require
+from jobs.cluster import devices_for
 from jobs.stages import Result, Run, code_version, run_stage
 from motet.data.parquet import read_parquet, write_parquet
+from motet.devices import EncoderDevices, Place
 from motet.encoders.cache import VectorCache, text_keys
 from motet.encoders.text import TextEncoder, actor_threads, encoder_key, model_dim
 from motet.encoders.whitening import Moments, Whitening
@@ -25,7 +26,7 @@ from motet.errors import DataError
 from motet.settings import EncoderSettings
 from motet.storage import fingerprint, write_json
 
-CODE = ("platform/motet/encoders", "jobs/embed.py")
+CODE = ("platform/motet/encoders", "platform/motet/devices.py", "jobs/embed.py")
 _ROWS = 1024
 
 
@@ -43,11 +44,10 @@ def embed(run: Run, prepared: Result) -> Result:
 
 def _work(folder: Path, run: Run, prepared: Result) -> dict[str, Any]:
     settings = run.recipe.encoder
-    require("CPU", settings.num_cpus, "encoder.num_cpus")
-    require("GPU", settings.num_gpus, "encoder.num_gpus")
+    devices = devices_for(run.recipe, "embed").encoder
     dim = model_dim(settings)
     cache = run.workspace / "embeddings" / encoder_key(settings)
-    rows = encode(_texts(prepared.folder), folder, cache, settings, dim)
+    rows = encode(_texts(prepared.folder), folder, cache, settings, dim, devices)
     counts = {kind: sum(r["rows"] for r in rows if r["kind"] == kind) for kind in ("items", "users")}
     expected = {"items": prepared.summary["items"], "users": prepared.summary["users"]}
     if counts != expected:
@@ -76,7 +76,7 @@ def _keyed(table: pa.Table, kind: str, key: str) -> pa.Table:
 
 
 def encode(
-    texts: ray.data.Dataset, folder: Path, cache: Path, settings: EncoderSettings, dim: int
+    texts: ray.data.Dataset, folder: Path, cache: Path, settings: EncoderSettings, dim: int, devices: EncoderDevices
 ) -> list[dict[str, Any]]:
     """Encode texts by a pool of actors; return what they did, a row for each kind of each batch.
 
@@ -86,15 +86,17 @@ def encode(
         cache: folder of the cache.
         settings: the recipe's encoder.
         dim: width of its vectors.
+        devices: what the actors compute on.
     """
+    given = {"settings": settings, "folder": str(folder), "cache": str(cache), "dim": dim, "place": devices.place}
     done = texts.map_batches(
         EncoderActor,
-        fn_constructor_kwargs={"settings": settings, "folder": str(folder), "cache": str(cache), "dim": dim},
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=settings.actors),
+        fn_constructor_kwargs=given,
+        compute=ray.data.ActorPoolStrategy(min_size=devices.first, max_size=devices.most),
         batch_size=_ROWS,
         batch_format="pyarrow",
-        num_cpus=settings.num_cpus,
-        num_gpus=settings.num_gpus or None,
+        num_cpus=devices.num_cpus,
+        num_gpus=devices.num_gpus or None,
     )
     return list(done.iter_rows())
 
@@ -105,8 +107,8 @@ class EncoderActor:
     The model is loaded at the first text that the cache does not hold.
     """
 
-    def __init__(self, settings: EncoderSettings, folder: str, cache: str, dim: int) -> None:
-        self.settings, self.folder = settings, Path(folder)
+    def __init__(self, settings: EncoderSettings, folder: str, cache: str, dim: int, place: Place) -> None:
+        self.settings, self.folder, self.place = settings, Path(folder), place
         self.cache = VectorCache(Path(cache), dim)
         self.encoder: TextEncoder | None = None
 
@@ -133,7 +135,7 @@ class EncoderActor:
         """Load the model, if it is not; return the seconds that took, which count as start-up."""
         start = time.perf_counter()
         if self.encoder is None:
-            self.encoder = TextEncoder(self.settings, actor_threads(self.settings))
+            self.encoder = TextEncoder(self.settings, actor_threads(self.settings), self.place)
         return time.perf_counter() - start
 
     def _write(self, table: pa.Table, vectors_ND: np.ndarray, embedded: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 from safetensors.numpy import load_file, save_file
 
+from jobs.cluster import devices_for
 from jobs.collaborative import write_sources
 from jobs.fusing import calibrate_again, fit_on_the_past, past_of
 from jobs.histories import UserTexts, item_inputs, shards_of
@@ -24,6 +25,7 @@ from motet.data.features import FeatureSpec
 from motet.data.histories import profile_vector, profile_weights
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.data.split import TEST
+from motet.devices import choose
 from motet.encoders.cache import hex_keys
 from motet.estimates import ESTIMATES
 from motet.model.io import load_model
@@ -46,7 +48,7 @@ _RECALL_QUERIES = 200
 
 def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Result:
     """Run the stage."""
-    recipe = run.recipe
+    recipe = run.recipe.without_search
     inputs = {
         "recipe": recipe.resolved(),
         "trained": [prepared.id, embedded.id, trained.id],
@@ -57,7 +59,8 @@ def index(run: Run, prepared: Result, embedded: Result, trained: Result) -> Resu
 
 
 def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path) -> dict[str, Any]:
-    recipe = run.recipe
+    recipe = run.recipe.without_search
+    devices_for(recipe, "index")
     _copy_card(folder, recipe, prepared, embedded)
     _write_network(folder, recipe, prepared, embedded, trained)
     texts = UserTexts(str(run.workspace / "embeddings" / read_json(embedded / "encoder.json")["key"]), str(embedded),
@@ -109,8 +112,21 @@ def _write_network(folder: Path, recipe: Recipe, prepared: Path, embedded: Path,
                "text_dim": np.array([inputs.text_IX.shape[1]])}  # fmt: skip
     write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
     unit_ID = vectors_ID / np.maximum(np.linalg.norm(vectors_ID, axis=1, keepdims=True), 1e-12)
-    VectorIndex.build(unit_ID, recipe.index).save(folder / "index.faiss")
-    VectorIndex.build(content_IW, recipe.index).save(folder / "content.faiss")
+    _build_index(unit_ID, recipe, folder / "index.faiss")
+    _build_index(content_IW, recipe, folder / "content.faiss")
+
+
+def _build_index(vectors_ID: np.ndarray, recipe: Recipe, path: Path) -> None:
+    """Write a FAISS index; with `index.gpu` it is built in a task that has a GPU."""
+
+    def build(vectors_ID: np.ndarray, gpu: bool) -> None:
+        VectorIndex.build(vectors_ID, recipe.index, gpu).save(path)
+
+    gpus = choose(recipe, ray.cluster_resources()).index_gpus
+    if gpus:
+        ray.get(ray.remote(build).options(num_gpus=gpus).remote(vectors_ID, gpu=True))
+    else:
+        build(vectors_ID, gpu=False)
 
 
 def _measure(folder: Path, recipe: Recipe) -> tuple[float, str]:

@@ -36,6 +36,7 @@ from motet.itemlog.fold import Fold, let_log_win
 from motet.itemlog.place import open_items
 from motet.itemlog.rows import rows_to_prepare
 from motet.recipe import Recipe
+from motet.search import OF_TASKS
 from motet.storage import open_filesystem, write_json
 
 CODE = (
@@ -57,7 +58,7 @@ def prepare(run: Run) -> Result:
     fold = read_fold(run)
     inputs = {
         "data": data.model_dump(mode="json"),
-        "tasks": [task.model_dump(mode="json") for task in run.recipe.tasks],
+        "tasks": [task.model_dump(mode="json", exclude=set(OF_TASKS)) for task in run.recipe.tasks],
         "seed": run.recipe.seed,
         "files": [_file_state(table) for table in tables],
         "item_log": fold.key,

@@ -13,6 +13,7 @@ import ray.train
 
 from jobs.histories import item_inputs
 from jobs.warm import warm_up
+from motet.devices import TrainDevices
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.storage import new_folder, write_atomic
@@ -26,6 +27,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
     from motet.training.batches import collate
     from motet.training.catalogue import Catalogue
+    from motet.training.compiling import compile_tower
     from motet.training.distributed import world
     from motet.training.loop import Progress, Trainer
     from motet.training.row_cache import RowCache
@@ -38,7 +40,10 @@ def train_worker(config: dict[str, Any]) -> None:
     inputs = item_inputs(Path(config["prepared"]), Path(config["embedded"]), config["counts"])
     catalogue = Catalogue(inputs, torch.from_numpy(np.asarray(config["counts"], np.float32)))
     step = TrainStep(card.build(), catalogue, card.tasks, card.scales, recipe.train).to(device)
-    trainer = Trainer(step, recipe, device, -(-config["rows"] // recipe.train.batch_size))
+    devices: TrainDevices = config["devices"]
+    if devices.compiled:
+        compile_tower(step.model, device)
+    trainer = Trainer(step, recipe, device, -(-config["rows"] // recipe.train.batch_size), devices.place)
     newest = newest_whole(Path(config["checkpoints"]))
     if newest is None and config["warm"] is not None:
         warm_up(step.model, config["warm"], Path(config["prepared"]))
@@ -54,7 +59,7 @@ def train_worker(config: dict[str, Any]) -> None:
         return ray.train.get_dataset_shard("train").iter_batches(
             batch_size=batch_size,
             batch_format="pyarrow",
-            prefetch_batches=2,
+            prefetch_batches=2 + devices.place.ahead,
             local_shuffle_buffer_size=max(batch_size, 10_000),
             local_shuffle_seed=recipe.seed + epoch,
         )
@@ -92,7 +97,10 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
             save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
         keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
         _append_metrics(checkpoints / "metrics.jsonl", row)
-    ray.train.report({"epoch": row["epoch"], **row["validation"]})
+    if config["tell"] is not None:
+        config["tell"](row)
+    else:
+        ray.train.report({"epoch": row["epoch"], **row["validation"]})
 
 
 def _append_metrics(path: Path, row: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from ray.serve import Application
 from ray.serve import Deployment as ServeDeployment
 from ray.serve.config import BackpressureConfig
 
+from motet.devices import choose
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
 from motet.serve_settings import Deployment, GatewayDeployment, ServeSettings
@@ -46,7 +47,8 @@ def build(args: dict[str, Any]) -> Application:
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
     records, items = place_of_records(args, recipe, folder).model_dump(), place_of_items(place, folder, recipe.name)
-    embedder = scaled(Embedder, settings.embedder, settings, recipe.encoder.num_gpus).bind(path, watched, log, items)
+    gpus = choose(recipe, {}).embedder_gpus
+    embedder = scaled(Embedder, settings.embedder, settings, gpus).bind(path, watched, log, items)
     retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched, items)
     reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched, items)
     events = None if place.store == "none" else single(EventLog, settings).bind(*log, items)

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,9 @@ for folder in (str(ROOT / "platform"), str(ROOT)):
 
 import typer  # noqa: E402
 
+from motet.devices import choose  # noqa: E402
 from motet.errors import ReleaseError, said_in_a_line  # noqa: E402
+from motet.recipe import Recipe  # noqa: E402
 from motet.recommend import read_recipe  # noqa: E402
 from motet.release.publish import Releases  # noqa: E402
 
@@ -60,11 +63,19 @@ def start(folder: Path, host: str | None = None, port: int | None = None, watche
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    require_devices(recipe, ray.cluster_resources())
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": host, "port": port})
     args = {"workspace": str(folder.parent.parent)} if watched else {"release": str(folder)}
     serve.run(build(args), name="motet", route_prefix="/")
     return f"http://{host}:{port}"
+
+
+def require_devices(recipe: Recipe, resources: Mapping[str, float]) -> None:
+    """Raise ReleaseError if a replica asks for more GPUs than this machine's Ray has, which it would wait for."""
+    for ask in choose(recipe, resources).asks["serve"]:
+        if lacking := ask.lacking(resources):
+            raise ReleaseError(f"{lacking}; serve on a machine with GPUs, or release a recipe with {ask.setting}: 0")
 
 
 def require_free(host: str, port: int) -> None:

@@ -4,7 +4,8 @@
     ├── RecipeError        the recipe is wrong: key, value, expression or column
     ├── DataError          the input is wrong: no such file, truncated, empty, ledger out of balance
     ├── EncoderError       the language model cannot be loaded or used
-    ├── TrainingError      training cannot start or gave a number that is not finite
+    ├── TrainingError      training cannot start or went wrong
+    │   └── DivergedError  a loss is not finite
     ├── RetrievalError     an index cannot be built or is below its floor of recall
     ├── EvaluationError    a metric is undefined for what it was given
     ├── EventLogError      events cannot be written, or another process writes them
@@ -70,6 +71,10 @@ class EncoderError(MotetError):
 
 class TrainingError(MotetError):
     """Training cannot start, or went wrong."""
+
+
+class DivergedError(TrainingError):
+    """A loss is not a finite number any more."""
 
 
 class RetrievalError(MotetError):

@@ -8,10 +8,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from motet.data_settings import DataSettings, Section
 from motet.kinds import KINDS, LARGER_IS_BETTER
+from motet.search import wrong_space
 from motet.serve_settings import ServeSettings
 from motet.settings import (
     EncoderSettings,
@@ -26,6 +27,7 @@ from motet.settings import (
 )
 from motet.surface_settings import AttributeFilter, Rule, Surface
 from motet.task import DERIVED_COLUMNS, Score, Task, scores_of
+from motet.tune_settings import TuneSettings
 
 Problem = tuple[tuple[str | int, ...], str]
 OWN_COLUMNS = ("user", "item", "timestamp", "part")
@@ -64,6 +66,7 @@ class Recipe(Section):
     release: ReleaseSettings = ReleaseSettings()
     serve: ServeSettings = ServeSettings()
     resources: ResourceSettings = ResourceSettings()
+    tune: TuneSettings | None = Field(default=None, description="What jobs/tune.py searches.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
@@ -71,7 +74,7 @@ class Recipe(Section):
             *self._wrong_tasks(), *self._wrong_model(), *self._wrong_surfaces(), *self._wrong_metrics(),
             *self._wrong_columns(),
         ]  # fmt: skip
-        if problems:
+        if problems or (problems := list(self._wrong_tune())):
             raise Misfits(problems)
         return self
 
@@ -164,8 +167,7 @@ class Recipe(Section):
         return None
 
     def _wrong_metrics(self) -> Iterator[Problem]:
-        valid = [f"{task.name}.{metric}" for task in self.tasks for metric in KINDS[task.kind].selection]
-        valid += [f"{one.name}.{m}" for one in self.scores if one.among for m in KINDS[one.task.kind].selection]
+        valid = self.metrics
         chosen, surface, target = self.train.select_by, self.evaluate.surface, self.evaluate.target
         if chosen is not None and chosen not in valid:
             yield ("train", "select_by"), f"{chosen!r} is not a metric of a task{near(chosen, valid)}"
@@ -177,6 +179,17 @@ class Recipe(Section):
         binary = [task.name for task in self.tasks if task.kind == "binary"]
         if target is not None and target not in binary:
             yield ("evaluate", "target"), f"{target!r} is not a binary task{near(target, binary)}"
+
+    def _wrong_tune(self) -> Iterator[Problem]:
+        if self.tune is None:
+            return
+        plain = self.without_search.resolved()
+        for setting, what in wrong_space(self.tune, plain, self.tasks, refusal):
+            yield ("tune", "space", setting), f"{setting} {what}"
+        asked = [(("metrics", place), name) for place, name in enumerate(self.tune.metrics or ())]
+        for path, name in [*asked, *([(("select_by",), self.tune.select_by)] if self.tune.select_by else [])]:
+            if name not in self.metrics:
+                yield ("tune", *path), f"{name!r} is not a metric of a task{near(name, self.metrics)}"
 
     def _wrong_columns(self) -> Iterator[Problem]:
         texts = {n for task in self.scored_tasks for one in task.expressions.values() for n in one.text_columns}
@@ -237,6 +250,12 @@ class Recipe(Section):
         return self.train.select_by or f"{self.retrieval_task.name}.ndcg"
 
     @property
+    def metrics(self) -> list[str]:
+        """The validation metrics that can select an epoch or a trial."""
+        found = [f"{task.name}.{metric}" for task in self.tasks for metric in KINDS[task.kind].selection]
+        return found + [f"{one.name}.{m}" for one in self.scores if one.among for m in KINDS[one.task.kind].selection]
+
+    @property
     def selection_larger_is_better(self) -> bool:
         """Whether the metric that selects the best epoch is to be maximised."""
         return LARGER_IS_BETTER[self.selection.rpartition(".")[2]]
@@ -256,6 +275,22 @@ class Recipe(Section):
             kinds[self.data.interactions.propensity] = "number"
         return {name: kind for name, kind in sorted(kinds.items()) if name not in DERIVED_COLUMNS}
 
+    @property
+    def without_search(self) -> "Recipe":
+        """The recipe as it is released: what may be searched is nothing of it."""
+        return self.model_copy(update={"tune": None})
+
     def resolved(self) -> dict[str, Any]:
         """The whole recipe with all defaults, as plain JSON types."""
         return self.model_dump(mode="json")
+
+
+def refusal(plain: dict[str, Any]) -> str | None:
+    """Return the first thing that is wrong with a recipe of plain types, or None."""
+    try:
+        Recipe.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        return str(cause) if isinstance(cause, ValueError) else first["msg"][0].lower() + first["msg"][1:]
+    return None

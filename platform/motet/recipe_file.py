@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from motet.errors import RecipeError
 from motet.recipe import Misfits, Recipe
+from motet.recipe_source import Path_, apply_override, read_source
 
-Path_ = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
-_MERGE = "tag:yaml.org,2002:merge"
 _STAND_INS: dict[Path_, Any] = {
     ("name",): "x", ("encoder",): {"model": "x"}, ("encoder", "model"): "x", ("data", "items", "text"): ["x"],
     ("data", "items", "path"): "x", ("data", "users", "path"): "x", ("data", "interactions", "path"): "x",
@@ -49,25 +47,20 @@ def load_recipe(file: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 
     Args:
         file: a YAML file.
-        overrides: `a.b=c` each; c is read as YAML; a number in the path is a place in a list.
+        overrides: `a.b=c` each; c is read as YAML; in a list, a part of the path is a place or an entry's name.
 
     Raises:
         RecipeError: with one line for each mistake.
     """
     name = str(file)
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise RecipeError(f"{name}: no such recipe; the repository's are in recipes/") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{name}: cannot be read as UTF-8 text ({error})") from error
-    raw, origins, problems = _parse_yaml(text, name)
+    source = read_source(file)
+    origins, problems = source.origins, source.problems
     for override in overrides:
         try:
-            _apply_override(raw, override, origins)
+            apply_override(source, override)
         except RecipeError as error:
             problems += error.problems
-    raw = _expand(raw, (), _Expansion(origins, name, problems))
+    raw = _expand(source.raw, (), _Expansion(origins, name, problems))
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
@@ -75,102 +68,6 @@ def load_recipe(file: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     if problems:
         raise RecipeError(problems)
     return LoadedRecipe(recipe, name, origins)
-
-
-def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, str], list[str]]:
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "cannot be read")
-        raise RecipeError(f"{name}:{line}: this is not YAML: {problem}; check indentation and colons") from error
-    except (ValueError, RecursionError) as error:  # such as 2024-99-99, which looks like a date
-        raise RecipeError(f"{name}:1: a value cannot be read: {error}; write it in quotes") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(f"{name}:1: a recipe is a mapping of settings such as `name: shop`, not {type(raw).__name__}")
-    lines = _Lines(name, {}, [])
-    try:
-        lines.collect(node, ())
-    except RecursionError as error:
-        raise RecipeError(f"{name}:1: a value holds itself or is nested too deeply; write it out flat") from error
-    return raw, lines.origins, lines.problems
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """Collects the line of each key, and the keys that are wrong by themselves."""
-
-    name: str
-    origins: dict[Path_, str]
-    problems: list[str]
-
-    def collect(self, node: Any, path: Path_) -> None:
-        """Walk down a YAML node that stands at `path`."""
-        if isinstance(node, yaml.MappingNode):
-            merged = [value for key, value in node.value if key.tag == _MERGE]
-            for one in [inner for value in merged for inner in (value.value if value.id == "sequence" else [value])]:
-                self.collect(one, path)
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.tag != _MERGE:
-                    self._key(key, path, seen)
-                    self.collect(value, (*path, key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for position, value in enumerate(node.value):
-                self.origins[(*path, position)] = f"{self.name}:{value.start_mark.line + 1}"
-                self.collect(value, (*path, position))
-
-    def _key(self, key: Any, path: Path_, seen: set[str]) -> None:
-        where, dotted = f"{self.name}:{key.start_mark.line + 1}", _dotted((*path, key.value))
-        if key.value in seen:
-            self.problems.append(f"{where}: {dotted} is set twice; keep one")
-        if key.tag != "tag:yaml.org,2002:str":
-            self.problems.append(f"{where}: {dotted}: the key {key.value} is not read as text; write it in quotes")
-        seen.add(key.value)
-        self.origins[(*path, key.value)] = where
-
-
-def _apply_override(raw: dict[str, Any], override: str, origins: dict[Path_, str]) -> None:
-    dotted, separator, text = override.partition("=")
-    if not separator or not all(dotted.split(".")):
-        raise RecipeError(f"--set {override}: write --set section.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"--set {override}: {text!r} is not a YAML value; quote it") from error
-    parts = dotted.split(".")
-    path: list[str | int] = []
-    target: Any = raw
-    for part in parts[:-1]:
-        path.append(_step(target, part, override))
-        if isinstance(target, dict):
-            target.setdefault(path[-1], {})
-        target = target[path[-1]]
-    path.append(_step(target, parts[-1], override))
-    target[path[-1]] = value
-    for old in [one for one in origins if one[: len(path)] == tuple(path)]:
-        del origins[old]
-    _mark(value, tuple(path), f"--set {override}", origins)
-
-
-def _step(target: Any, part: str, override: str) -> str | int:
-    """Return the key or place that `part` names inside `target`."""
-    if isinstance(target, list):
-        if not (part.isdecimal() and int(part) < len(target)):
-            raise RecipeError(f"--set {override}: {part!r} is not a place of a list of {len(target)}")
-        return int(part)
-    if not isinstance(target, dict):
-        raise RecipeError(f"--set {override}: {part!r} is inside a value, not a section; see motet recipe show")
-    return part
-
-
-def _mark(value: Any, path: Path_, where: str, origins: dict[Path_, str]) -> None:
-    origins[path] = where
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, one in inner:
-        _mark(one, (*path, key), where, origins)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,14 @@ class EncoderSettings(Section):
     num_cpus: float = Field(default=1.0, gt=0)
     """CPUs per actor; also its torch threads (rounded up)."""
     num_gpus: float = Field(default=0.0, ge=0)
-    """GPUs per actor; above 0 the model runs there in bfloat16."""
+    """GPUs per actor, and per replica of the Embedder; a share such as 0.5 lets two have one. Above 0 the model runs
+    there in bfloat16."""
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> "EncoderSettings":
+        if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
+            raise ValueError(f"num_gpus = {self.num_gpus:g} is no share of one GPU and no whole number; use 1 or 2")
+        return self
 
 
 class ModelSettings(Section):
@@ -99,6 +106,8 @@ class TrainSettings(Section):
     """Torch threads of each worker."""
     use_gpu: bool = False
     """One GPU per worker, NCCL, bfloat16 autocast."""
+    compile: bool = False
+    """The user tower goes through torch.compile; takes minutes to begin, and a C++ compiler (on GPUs triton)."""
     epochs: int = Field(default=10, ge=1)
     """Most epochs."""
     batch_size: int = Field(default=64, ge=1)
@@ -157,6 +166,14 @@ class IndexSettings(Section):
     """Filters that leave at most so many items are searched exactly."""
     recall_floor: float = Field(default=0.95, ge=0, le=1)
     """Recall@100 against exact search below which the stage fails."""
+    gpu: bool = False
+    """The index is built on a GPU (needs a FAISS with GPU support); it is searched on CPUs."""
+
+    @model_validator(mode="after")
+    def _graphs_are_built_on_cpus(self) -> "IndexSettings":
+        if self.gpu and self.kind == "hnsw":
+            raise ValueError("gpu = true has no hnsw; use kind: ivf, or leave it out")
+        return self
 
 
 SourceName = Literal[

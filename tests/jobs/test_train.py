@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.cluster import devices_for
 from jobs.embed import embed
 from jobs.prepare import prepare
 from jobs.stages import Run, claim_workspace
@@ -133,6 +135,33 @@ def test_a_request_for_more_than_there_is_is_refused_at_once(tmp_path, minilm):
     with pytest.raises(TrainingError, match=r"train.workers x train.cpus_per_worker asks for 8 CPUs, this Ray has 2"):
         run_train(write_shop(tmp_path, minilm), "train.workers=8", "train.cpus_per_worker=1")
     assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(
+    ("change", "stage", "words"),
+    [
+        ("train.use_gpu=true", "train", "train.workers with train.use_gpu asks for 1 GPUs, this Ray has 0; lower it"),
+        ("encoder.num_gpus=0.5", "embed", "encoder.num_gpus asks for 0.5 GPUs, this Ray has 0; lower it"),
+        ("index.gpu=true", "index", "index.gpu asks for 1 GPUs, this Ray has 0; lower it"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused_by_each_stage(tmp_path, encoder_folder, change, stage, words):
+    recipe = load_recipe(write_shop(tmp_path, encoder_folder), [change]).recipe
+    for name in ("embed", "train", "index"):
+        if name == stage:
+            with pytest.raises(TrainingError, match=words):
+                devices_for(recipe, name)
+        else:
+            devices_for(recipe, name)
+
+
+def test_compilation_without_a_compiler_is_refused_in_the_worker(shop, tmp_path, monkeypatch):
+    run, results, _ = shop
+    compiled = run.recipe.model_copy(update={"train": run.recipe.train.model_copy(update={"compile": True})})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(TrainingError, match=r"train.compile = true needs a C\+\+ compiler"):
+        train(Run(replace(run.loaded, recipe=compiled)), results["prepare"], results["embed"])
 
 
 @pytest.mark.slow

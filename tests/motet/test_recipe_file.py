@@ -56,8 +56,8 @@ def _problems(file: Path, text: str | None = None, *overrides: str) -> list[str]
          "r.yaml:13: surfaces.home.filter = {'genre': 'a'} is not a setting; "
          "did you mean surfaces.home.filters?" + _LIST),
         ("encoder:", "zzz: 1\nencoder:", "r.yaml:11: zzz = 1 is not a setting; settings here: data, encoder, evaluate, "
-         "index, model, name, ranking, release, resources, retrieval, seed, serve, surfaces, tasks, train, workspace"
-         + _LIST),
+         "index, model, name, ranking, release, resources, retrieval, seed, serve, surfaces, tasks, train, tune, "
+         "workspace" + _LIST),
         ("    text: [title]\n", "", "r.yaml:4: data.items.text is missing; set it (motet recipe schema says how)"),
         ("encoder: {model: minilm}\n", "", "r.yaml:1: encoder is missing; set it (motet recipe schema says how)"),
         ("kind: binary", "kind: binry", "r.yaml:10: tasks.1.kind = 'binry': input should be 'retrieval', 'binary', "
@@ -139,9 +139,10 @@ def test_settings_that_fit_nothing_are_not_blamed_for_what_was_left_out(file: Pa
         ("name", "write --set section.key=value"),
         ("=1", "write --set section.key=value"),
         ("a..b=1", "write --set section.key=value"),
-        ("tasks.9.weight=1", "'9' is not a place of a list of 2"),
-        ("tasks.like.weight=1", "'like' is not a place of a list of 2"),
-        ("tasks.²=1", "'²' is not a place of a list of 2"),
+        ("tasks.9.weight=1", "'9' is not a place of a list of 2; valid: watch, like"),
+        ("tasks.lik.weight=1", "'lik' is not a place of a list of 2; did you mean 'like'?"),
+        ("tasks.²=1", "'²' is not a place of a list of 2; valid: watch, like"),
+        ("data.items.text.1=a", "'1' is not a place of a list of 1"),
         ("name.x=1", "'x' is inside a value, not a section; see motet recipe show"),
         ("name=[", "'[' is not a YAML value; quote it"),
         ("name=2024-99-99", "'2024-99-99' is not a YAML value; quote it"),

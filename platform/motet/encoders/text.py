@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from motet.devices import Place, ahead, of_process
 from motet.errors import EncoderError
 from motet.settings import EncoderSettings
 from motet.storage import file_sha256, fingerprint
@@ -67,11 +68,15 @@ class TextEncoder:
     """Encodes texts with a language model. Torch and transformers are imported when it is made.
 
     Args:
-        settings: model folder, pooling, length, batch size; `num_gpus` above 0 puts it on the GPU in bfloat16.
+        settings: model folder, pooling, length, batch size.
         threads: torch threads of this process; None leaves them as they are.
+        place: where it computes; `of_process` if None.
+
+    Raises:
+        EncoderError: if the folder holds no model that can be loaded, or `place` is a GPU and torch sees none.
     """
 
-    def __init__(self, settings: EncoderSettings, threads: int | None = None) -> None:
+    def __init__(self, settings: EncoderSettings, threads: int | None = None, place: Place | None = None) -> None:
         import safetensors
         import torch
         import transformers
@@ -80,7 +85,13 @@ class TextEncoder:
         if threads is not None:
             torch.set_num_threads(threads)
         self.settings = settings
-        self.device = torch.device("cuda" if settings.num_gpus > 0 and torch.cuda.is_available() else "cpu")
+        self.place = place or of_process(settings.num_gpus, torch.cuda.device_count())
+        if self.place.gpu and not torch.cuda.is_available():
+            raise EncoderError(
+                f"encoder.num_gpus = {settings.num_gpus:g} and torch sees no GPU in this process; install torch with "
+                "CUDA on the node, or set it to 0"
+            )
+        self.device = torch.device("cuda" if self.place.gpu else "cpu")
         transformers.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         try:
@@ -118,9 +129,11 @@ class TextEncoder:
         vectors_ND = np.zeros((len(texts), self.dim), np.float32)
         order_N = np.argsort(lengths_N, kind="stable")
         with torch.inference_mode(), self._precision():
-            for start in range(0, len(order_N), self.settings.batch_size):
-                chosen_B = order_N[start : start + self.settings.batch_size]
-                vectors_ND[chosen_B] = self._forward([tokens[place] for place in chosen_B])
+            size = self.settings.batch_size
+            batches = [order_N[start : start + size] for start in range(0, len(order_N), size)]
+            made = (self._padded([tokens[row] for row in chosen_B]) for chosen_B in batches)
+            for chosen_B, padded in zip(batches, ahead(made, self.place.ahead), strict=True):
+                vectors_ND[chosen_B] = self._forward(*padded)
         if not np.isfinite(vectors_ND).all():
             raise EncoderError(f"encoder.model = {self.settings.model!r} gave numbers that are not finite")
         return vectors_ND
@@ -128,9 +141,10 @@ class TextEncoder:
     def _precision(self) -> Any:
         import torch
 
-        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.place.precision == "bfloat16")
 
-    def _forward(self, tokens: list[list[int]]) -> np.ndarray:
+    def _padded(self, tokens: list[list[int]]) -> tuple[Any, Any]:
+        """Return (ids, mask), int64 [B, L] each, on their way to the device."""
         import torch
 
         longest = max(1, max(len(ids) for ids in tokens))
@@ -140,12 +154,14 @@ class TextEncoder:
         for row, ids in enumerate(tokens):
             ids_BL[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
             mask_BL[row, : max(1, len(ids))] = 1
-        if self.device.type == "cuda":
+        if self.place.pinned:
             ids_BL, mask_BL = ids_BL.pin_memory(), mask_BL.pin_memory()
-        ids_BL, mask_BL = (
-            ids_BL.to(self.device, non_blocking=True),
-            mask_BL.to(self.device, non_blocking=True),
-        )
+        free = self.place.pinned
+        return ids_BL.to(self.device, non_blocking=free), mask_BL.to(self.device, non_blocking=free)
+
+    def _forward(self, ids_BL: Any, mask_BL: Any) -> np.ndarray:
+        import torch
+
         hidden_BLD = self.model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
         pooled_BD = pool(hidden_BLD.float(), mask_BL, self.settings.pooling)
         return np.asarray(torch.nn.functional.normalize(pooled_BD, dim=-1).cpu().numpy())

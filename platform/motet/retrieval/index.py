@@ -51,18 +51,23 @@ class VectorIndex:
     """The vectors themselves, which shortened ones are compared by in the end."""
 
     @classmethod
-    def build(cls, vectors_ID: np.ndarray, settings: IndexSettings) -> "VectorIndex":
-        """Build from vectors, float32.
+    def build(cls, vectors_ID: np.ndarray, settings: IndexSettings, gpu: bool = False) -> "VectorIndex":
+        """Build from vectors.
+
+        Args:
+            vectors_ID: float32.
+            settings: the recipe's index section.
+            gpu: build on the process's first GPU; the index is one for CPUs all the same.
 
         Raises:
-            RetrievalError: if a vector is not finite (it could never be found) or there is none.
+            RetrievalError: if a vector is not finite (it could never be found) or there is none, or if there is no GPU.
         """
         bad = np.flatnonzero(~np.isfinite(vectors_ID).all(1))
         if len(vectors_ID) == 0 or len(bad):
             what = f"{len(bad)} vectors are not finite, the first at place {bad[0]}" if len(bad) else "there is no item"
             raise RetrievalError(f"the index cannot be built: {what}; train again with a lower learning rate")
         kind, _ = choose_kind(settings, len(vectors_ID))
-        return cls(make(kind, vectors_ID, settings), kind, settings, vectors_ID)
+        return cls(make(kind, vectors_ID, settings, gpu), kind, settings, vectors_ID)
 
     def __len__(self) -> int:
         return int(self.index.ntotal)

@@ -15,6 +15,7 @@ from typing import Any
 import faiss as _faiss
 import numpy as np
 
+from motet.errors import RetrievalError
 from motet.settings import IndexSettings
 
 faiss: Any = _faiss  # its published types lack the search parameters
@@ -41,15 +42,34 @@ def choose_kind(settings: IndexSettings, items: int) -> tuple[str, str]:
     return "ivf", f"{items:,} items are more than index.flat_limit = {settings.flat_limit:,}"
 
 
-def make(kind: str, vectors_ID: np.ndarray, settings: IndexSettings) -> Any:
-    """Return a trained FAISS index that holds the vectors, contiguous float32."""
+def make(kind: str, vectors_ID: np.ndarray, settings: IndexSettings, gpu: bool = False) -> Any:
+    """Return a trained FAISS index that holds the vectors, contiguous float32, built on a GPU if that is asked for.
+
+    Raises:
+        RetrievalError: if there is no GPU.
+    """
     vectors_ID = padded(vectors_ID, width_of(kind, vectors_ID.shape[1], settings))
     dim = vectors_ID.shape[1]
-    index = _empty(kind, dim, len(vectors_ID), settings)
-    if not index.is_trained:
+    return _filled(_empty(kind, dim, len(vectors_ID), settings), vectors_ID, gpu)
+
+
+def _filled(index: Any, vectors_ID: np.ndarray, gpu: bool) -> Any:
+    """Train an empty index and add the vectors."""
+    if not gpu:
         index.train(vectors_ID)
-    index.add(vectors_ID)
-    return index
+        index.add(vectors_ID)
+        return index
+    if problem := _no_gpu():
+        raise RetrievalError(f"index.gpu = true and {problem}; install one that does, or set index.gpu to false")
+    there = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    return faiss.index_gpu_to_cpu(_filled(there, vectors_ID, gpu=False))
+
+
+def _no_gpu() -> str | None:
+    """Return why FAISS cannot build on a GPU here, or None."""
+    if not hasattr(faiss, "StandardGpuResources"):
+        return f"faiss {faiss.__version__} was built without GPU support"
+    return None if faiss.get_num_gpus() else "faiss sees no GPU in this process"
 
 
 def _empty(kind: str, dim: int, items: int, settings: IndexSettings) -> Any:

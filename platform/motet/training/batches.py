@@ -47,14 +47,16 @@ class Batch:
     seen_BN: Tensor | None = None
     """Validation: items to leave out of the ranking, -1 pads."""
 
-    def to(self: Self, device: torch.device) -> Self:
-        """Return the batch on a device; towards a GPU through pinned memory."""
-        if device.type == "cpu":
+    def to(self: Self, device: torch.device, pinned: bool = False) -> Self:
+        """Return the batch on a device; through page-locked memory the copy is not waited for."""
+        if device.type == "cpu" and not pinned:
             return self
-        moved: dict[str, Any] = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            moved[one.name] = value.pin_memory().to(device, non_blocking=True) if value is not None else None
+        values: dict[str, Tensor | None] = {one.name: getattr(self, one.name) for one in fields(self)}
+        if pinned:
+            values = {name: None if value is None else value.pin_memory() for name, value in values.items()}
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device, non_blocking=pinned) for name, value in values.items()
+        }
         return type(self)(**moved)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motet.errors import TrainingError
+from motet.devices import ON_CPU, Place, ahead
+from motet.errors import DivergedError, TrainingError
 from motet.losses.balance import Balancer
 from motet.recipe import Recipe
 from motet.training.batches import Batch
@@ -79,10 +80,13 @@ class Trainer:
         recipe: the recipe.
         device: CPU or GPU.
         steps_per_epoch: expected steps, for the schedule of the learning rate.
+        place: how it computes there.
     """
 
-    def __init__(self, step: TrainStep, recipe: Recipe, device: torch.device, steps_per_epoch: int) -> None:
-        self.step_module, self.recipe, self.device = step, recipe, device
+    def __init__(
+        self, step: TrainStep, recipe: Recipe, device: torch.device, steps_per_epoch: int, place: Place = ON_CPU
+    ) -> None:
+        self.step_module, self.recipe, self.device, self.place = step, recipe, device, place
         self.settings = recipe.train
         self.module: nn.Module = step
         if world()[1] > 1:
@@ -162,7 +166,8 @@ class Trainer:
             torch.zeros(len(names)),
         )
         steps, last, waited = 0, None, 0.0
-        iterator = iter(batches)
+        moved = (batch.to(self.device, self.place.pinned) for batch in batches)
+        iterator = ahead(moved, self.place.ahead)
         while True:
             start = time.monotonic()
             batch = next(iterator, None)
@@ -170,7 +175,7 @@ class Trainer:
             busy = sum_over_workers(torch.tensor([float(batch is not None)], device=self.device))
             if busy.item() == 0:
                 break
-            last = batch.to(self.device) if batch is not None else last
+            last = batch if batch is not None else last
             if last is None:
                 raise TrainingError("a worker has no training row at all; lower train.workers or add data")
             sums, counts, weights = self._step(last, idle=batch is None)
@@ -204,7 +209,7 @@ class Trainer:
         global_T = sums_T / divisors(counts_T)
         if not torch.isfinite(global_T).all():
             bad = [t.name for t, x in zip(self.step_module.tasks, global_T, strict=True) if not math.isfinite(x)]
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss of task {bad[0]!r} is not finite at step {self.progress.step}; "
                 "lower train.learning_rate or clip its label by data.clean.outliers"
             )
@@ -238,4 +243,4 @@ class Trainer:
         return self.settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
 
     def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.place.precision == "bfloat16")

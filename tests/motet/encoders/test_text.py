@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from motet.devices import ON_CPU, ON_GPU
 from motet.encoders.text import TextEncoder, actor_threads, check_model_folder, encoder_key, model_dim, pool
 from motet.errors import EncoderError
 from motet.settings import EncoderSettings
@@ -62,6 +64,24 @@ def test_a_real_model_s_mean_pooling_and_meaning(minilm: Path) -> None:
         np.testing.assert_allclose(vector, _by_hand(minilm, text, "mean", 32), atol=1e-5)
     assert vectors[0] @ vectors[1] > 0.5 > 0.3 > vectors[0] @ vectors[2]
     assert model_dim(settings) == 384 == vectors.shape[1]
+
+
+def test_batches_made_ahead_and_bfloat16_give_the_same_vectors(encoder_folder: Path) -> None:
+    settings = EncoderSettings(model=str(encoder_folder), max_tokens=5, batch_size=2)
+    plain = TextEncoder(settings, 1).encode(TEXTS)
+    np.testing.assert_array_equal(TextEncoder(settings, 1, replace(ON_CPU, ahead=2)).encode(TEXTS), plain)
+    coarse = TextEncoder(settings, 1, replace(ON_CPU, precision="bfloat16")).encode(TEXTS)
+    assert not np.array_equal(coarse, plain)
+    np.testing.assert_allclose(coarse, plain, atol=0.05)
+
+
+def test_a_gpu_that_torch_does_not_see_is_refused(encoder_folder: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("torch sees a GPU")
+    settings = EncoderSettings(model=str(encoder_folder), max_tokens=5, num_gpus=0.5)
+    with pytest.raises(EncoderError, match=r"encoder.num_gpus = 0.5 and torch sees no GPU in this process; install"):
+        TextEncoder(settings, 1, ON_GPU)
+    assert TextEncoder(settings, 1).place == ON_CPU
 
 
 def test_no_text_gives_no_vector(encoder_folder: Path) -> None:

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from motet.errors import RetrievalError
+from motet.retrieval import index_kinds
 from motet.retrieval.index import VectorIndex, measure_recall, widened
 from motet.retrieval.index_kinds import LEAST_FOR_PQ, choose_kind
 from motet.settings import IndexSettings
@@ -26,6 +28,37 @@ def _build(kind: str, vectors: np.ndarray) -> VectorIndex:
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def test_a_gpu_that_faiss_does_not_have_is_refused(kind: str) -> None:
+    if hasattr(index_kinds.faiss, "StandardGpuResources") and index_kinds.faiss.get_num_gpus():
+        pytest.skip("FAISS has a GPU")
+    with pytest.raises(RetrievalError, match=r"index.gpu = true and faiss .* GPU.*or set index.gpu to false"):
+        VectorIndex.build(_unit(100), IndexSettings(kind=kind), gpu=True)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_an_index_built_on_a_gpu_comes_back_to_the_cpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS's calls are stood in for: an empty index is sent, a full one comes back and is used."""
+    calls: list[tuple[str, int]] = []
+
+    def copy(name: str, index: Any) -> Any:
+        calls.append((name, index.ntotal))
+        return index_kinds.faiss.clone_index(index)
+
+    stand_ins = {
+        "StandardGpuResources": object,
+        "get_num_gpus": lambda: 1,
+        "index_cpu_to_gpu": lambda _resources, _device, index: copy("to", index),
+        "index_gpu_to_cpu": lambda index: copy("back", index),
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(index_kinds.faiss, name, stand_in, raising=False)
+    vectors = _unit(200)
+    index = VectorIndex.build(vectors, IndexSettings(kind=kind), gpu=True)
+    assert calls == [("to", 0), ("back", 200)]
+    places, _ = index.search(vectors[7], 1)
+    assert places.tolist() == [7]
 
 
 def test_the_nearest_come_first_with_their_inner_products(kind: str) -> None:

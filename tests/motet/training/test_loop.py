@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from motet.devices import ON_CPU
 from motet.errors import TrainingError
 from motet.recipe import Recipe
 from motet.training.loop import Epoch, Progress, Trainer
@@ -35,6 +36,18 @@ def test_losses_are_those_of_the_golden_file(tiny: Tiny) -> None:
     for epoch, (number, *values) in zip(epochs, expected, strict=True):
         assert epoch.number == int(number)
         assert list(epoch.losses.values()) == pytest.approx([float(value) for value in values], rel=TOLERANCE)
+
+
+def test_batches_made_ahead_change_nothing_and_bfloat16_little(tiny: Tiny) -> None:
+    _, plain = tiny.train()
+    for place, tolerance in ((replace(ON_CPU, ahead=2), 1e-6), (replace(ON_CPU, precision="bfloat16"), 0.1)):
+        trainer = tiny.trainer()
+        trainer.place = place
+        epochs = _run(trainer, tiny)
+        for one, other in zip(epochs, plain, strict=True):
+            assert one.rows == other.rows
+            assert one.losses == pytest.approx(other.losses, rel=tolerance)
+    assert epochs[0].losses != plain[0].losses
 
 
 def test_training_lowers_every_task_s_loss_and_counts_the_rows(tiny: Tiny, variant: Callable[..., Tiny]) -> None:
