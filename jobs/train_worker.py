@@ -20,23 +20,24 @@ from motet.storage import new_folder, write_atomic
 from motet.training.checkpoint import epoch_folder, keep_only, load_checkpoint, newest_whole, save_checkpoint
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """One worker: build the model, go on from the last checkpoint, train, report each epoch."""
-    import torch
-    from ray.train.torch import get_device
+def set_up(config: dict[str, Any], device: Any) -> tuple[Any, ModelCard]:
+    """Return (the Trainer of a network as the last checkpoint left it, its card).
 
-    from motet.training.batches import collate
+    Args:
+        config: from `jobs.fit`.
+        device: torch's.
+    """
+    import torch
+
     from motet.training.catalogue import Catalogue
     from motet.training.compiling import compile_tower
-    from motet.training.distributed import world
     from motet.training.loop import Progress, Trainer
-    from motet.training.row_cache import RowCache
     from motet.training.step import TrainStep
 
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.train.threads_per_worker)
     torch.manual_seed(recipe.seed)
-    card, device = ModelCard.from_dict(config["card"]), get_device()
+    card = ModelCard.from_dict(config["card"])
     inputs = item_inputs(Path(config["prepared"]), Path(config["embedded"]), config["counts"])
     catalogue = Catalogue(inputs, torch.from_numpy(np.asarray(config["counts"], np.float32)))
     step = TrainStep(card.build(), catalogue, card.tasks, card.scales, recipe.train).to(device)
@@ -51,6 +52,19 @@ def train_worker(config: dict[str, Any]) -> None:
         state = load_checkpoint(newest, step.model, trainer.optimizer)
         trainer.restore(Progress(**state["progress"]))
         torch.manual_seed(recipe.seed + trainer.progress.epoch)
+    return trainer, card
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """One worker: build the model, go on from the last checkpoint, train, report each epoch."""
+    from ray.train.torch import get_device
+
+    from motet.training.batches import collate
+    from motet.training.distributed import world
+    from motet.training.row_cache import RowCache
+
+    trainer, card = set_up(config, get_device())
+    recipe, ahead = trainer.recipe, config["devices"].place.ahead
     rank, workers = world()
     names = [task.name for task in recipe.scored_tasks]
     batch_size = max(1, recipe.train.batch_size // workers)
@@ -59,7 +73,7 @@ def train_worker(config: dict[str, Any]) -> None:
         return ray.train.get_dataset_shard("train").iter_batches(
             batch_size=batch_size,
             batch_format="pyarrow",
-            prefetch_batches=2 + devices.place.ahead,
+            prefetch_batches=2 + ahead,
             local_shuffle_buffer_size=max(batch_size, 10_000),
             local_shuffle_seed=recipe.seed + epoch,
         )
