@@ -90,7 +90,7 @@ def network_trainer(run: Run, prepared: Result, embedded: Result, labels: Labels
     """Return what trains the network; it leaves its epochs in `fit.checkpoints`."""
     recipe, settings, folds = run.recipe, run.recipe.train, labels.folds
     devices = choose(recipe, ray.cluster_resources()).train
-    config = _worker_config(run, prepared, embedded, labels, fit, devices)
+    config = worker_config(run, prepared, embedded, labels, fit, devices)
     shards = shards_of(prepared.folder)
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
     read = {"history": recipe.model.history, "text": config["texts"]}
@@ -128,9 +128,10 @@ def _estimates(folder: Path, fit: Fit, recipe: Recipe, prepared: Result, scales:
     return write_estimates(folder, prepared.folder, fit.as_of, tuple(scales), tuple(scales.values()), items, near)
 
 
-def _worker_config(
+def worker_config(
     run: Run, prepared: Result, embedded: Result, labels: Labels, fit: Fit, devices: TrainDevices
 ) -> dict[str, Any]:
+    """Return what `jobs.train_worker` is told, as types that Ray carries."""
     cache = run.workspace / "embeddings" / read_json(embedded.folder / "encoder.json")["key"]
     counts_I = labels.counts_I
     sizes = shapes(prepared.folder, item_inputs(prepared.folder, embedded.folder, counts_I))
