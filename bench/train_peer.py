@@ -7,6 +7,7 @@ rechub     MMoE with three tasks, one sample is a rating
 import csv
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,15 +59,13 @@ def with_rechub(rows: list[dict[str, str]]) -> float:
         if epoch == 1:
             start = time.perf_counter()
         batches = torch.randperm(len(rows)).split(64)
-        trainer.train_one_epoch(
-            [({name: one[rows_] for name, one in known.items()}, wanted[rows_]) for rows_ in batches]
-        )
+        trainer.train_one_epoch([({name: one[own] for name, one in known.items()}, wanted[own]) for own in batches])
     return len(rows) * EPOCHS / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
     library, path, threads = sys.argv[1:4]
     torch.set_num_threads(int(threads))
-    with open(path, encoding="utf-8") as file:
+    with Path(path).open(encoding="utf-8") as file:
         log = list(csv.DictReader(file))
     print({"rectools": with_rectools, "rechub": with_rechub}[library](log))
