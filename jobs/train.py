@@ -34,6 +34,10 @@ CODE = (
     "jobs/fit.py", "jobs/windows.py", "jobs/histories.py",
     "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py", "jobs/warm.py",
 )  # fmt: skip
+WHO_TRAINS = {
+    "workers", "cpus_per_worker", "threads_per_worker", "use_gpu", "compile", "rows_in_memory", "max_failures",
+}  # fmt: skip
+"""Settings of `train` that change how fast a network is trained, and the order of its batches, but not its targets."""
 
 
 def train(run: Run, prepared: Result, embedded: Result, warm: Warm | None = None) -> Result:
@@ -44,10 +48,13 @@ def train(run: Run, prepared: Result, embedded: Result, warm: Warm | None = None
 
 
 def train_inputs(recipe: Recipe, prepared: Result, embedded: Result) -> dict[str, Any]:
-    """Return all that decides what a network becomes, as JSON types."""
+    """Return all that decides what a network becomes, as JSON types.
+
+    How many workers train it, on what, is not among it: a run that was cut off goes on with those that there are.
+    """
     return {
         "model": recipe.model.model_dump(mode="json"),
-        "train": recipe.train.model_dump(mode="json"),
+        "train": recipe.train.model_dump(mode="json", exclude=WHO_TRAINS),
         "validation": recipe.evaluate.history,
         "tasks": [task.model_dump(mode="json") for task in recipe.tasks],
         "seed": recipe.seed,
