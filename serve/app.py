@@ -25,6 +25,7 @@ from serve.fast import LOGGING
 from serve.gate import Busy
 from serve.gateway import Gateway
 from serve.item_log import place_of_items
+from serve.places import guard_of
 from serve.reranker import Reranker
 from serve.retriever import Retriever
 
@@ -35,8 +36,8 @@ def build(args: dict[str, Any]) -> Application:
     Args:
         args: `workspace`, the folder that the pipeline wrote, whose current release is served, and followed when it
             changes; or `release`, a release's folder, which stays. Settings of the deployments come from the recipe
-            inside the release at the beginning; `events` and `records`, mappings, change some of `serve.events` and
-            `serve.records`.
+            inside the release at the beginning; `events`, `records` and `limits`, mappings, and `keys` change some of
+            `serve.events`, `serve.records`, `serve.limits` and `serve.keys`.
 
     Raises:
         ReleaseError: if there is no release, it does not verify, or its events or records have no place.
@@ -56,7 +57,8 @@ def build(args: dict[str, Any]) -> Application:
     if folder.parent.name == "releases":
         conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
-    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records, items)
+    guarded = guard_of(args, recipe, folder)
+    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records, items, guarded)
 
 
 def release_folder(args: dict[str, Any]) -> Path:

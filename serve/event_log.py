@@ -134,11 +134,8 @@ class Recorder:
         self.future_seconds = recipe.data.clean.future_seconds
         self.most, self.waiting = max(1, recipe.serve.gateway.max_queued // 2), 0
 
-    async def record(self, asked: Any) -> EventsResponse | JSONResponse:
+    async def record(self, asked: Sequence[EventRequest]) -> EventsResponse | JSONResponse:
         """Return the ids once all events are durable, or 503 if that cannot be said.
-
-        Args:
-            asked: one `EventRequest` or a list.
 
         Raises:
             RequestError: if an event is refused; then all are.
@@ -146,7 +143,7 @@ class Recorder:
         """
         if self.log is None:
             return refuse("this endpoint records no events (serve.events.store is none)", where="path", status=404)
-        events = to_events(asked if isinstance(asked, list) else [asked], self.future_seconds)
+        events = to_events(asked, self.future_seconds)
         if self.waiting >= self.most:
             raise Busy
         self.waiting += 1

@@ -5,11 +5,11 @@ Whatever headers a client sends, an answer comes within `serve.deadline_ms`: of 
 
 import asyncio
 import uuid
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Header
 from fastapi import Path as InPath
 from fastapi import Query as InQuery
 from fastapi.responses import JSONResponse
@@ -17,11 +17,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from motet.errors import RequestError
+from motet.guard_settings import LimitSettings
 from motet.recommend import Query
-from serve.admin import DENIED, Admin
+from motet.release.keys import Keys
+from serve.admin import FIXED, Admin
 from serve.answer_log import AnswerLog
 from serve.answers import to_about, to_query, to_response
 from serve.calls import Deadline, RetryBudget, Step, StepFailed
+from serve.door import Guard
 from serve.event_log import UNAVAILABLE, Recorder
 from serve.event_schemas import EventsBody, EventsResponse
 from serve.follower import Follower
@@ -78,6 +81,7 @@ class Gateway:
         conductor: handle of the Conductor; None stays with one release.
         records: where answers are logged, as `place_of_records` says; None logs none.
         items: where the item log lies; None reads none.
+        guarded: who may ask and how often, as `serve.places.guard_of` says; None is the recipe's.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -91,6 +95,7 @@ class Gateway:
         conductor: DeploymentHandle | None = None,
         records: dict[str, Any] | None = None,
         items: LogPlace | None = None,
+        guarded: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
         fronts = Held(lambda release: Front(release, items), Path(folder), watched)
         recipe = fronts.oldest.recipe
@@ -102,7 +107,10 @@ class Gateway:
         )
         self.ladder = Ladder(self.embedder, self.retriever, self.reranker, self.meters)
         self.recorder = Recorder(events, recipe)
-        self.follower, self.admin = Follower(conductor, fronts), Admin(Path(folder).parent.parent, conductor)
+        required, limits = guarded or (settings.keys, settings.limits.model_dump())
+        keys = None if conductor is None else Keys(Path(folder).parent.parent)
+        self.guard = Guard(keys, required == "required", LimitSettings.model_validate(limits), self.meters)
+        self.follower, self.admin = Follower(conductor, fronts), Admin(conductor)
         self.answer_log = AnswerLog(records or {"store": "none"}, self.meters)
         self.item_writer = ItemWriter(events, self.embedder, self.follower, settings.gateway.max_queued)
         self._following = asyncio.create_task(keep_up(self.follower.catch_up))
@@ -126,6 +134,10 @@ class Gateway:
         """Return the moment by which the steps must have answered."""
         return Deadline(self.seconds * _FOR_STEPS)
 
+    def _admit(self, user: str | None) -> None:
+        if user is not None:
+            self.guard.admit({user: 1})
+
     @app.post("/v1/recommend", responses=REFUSED | BUSY)
     async def recommend(
         self,
@@ -133,6 +145,7 @@ class Gateway:
         trace: Annotated[bool, InQuery(description="Say how the list came about.")] = False,
     ) -> RecommendResponse:
         """Recommend items with task scores, sources and reasons."""
+        self._admit(request.user_id)
         name, deadline, front = uuid.uuid4().hex, self.deadline(), self.follower.front_for(request.user_id)
         query = front.weighed(to_query(request), self.follower.state.surfaces)
         query = replace(query, request=name, recorded=self.answer_log.wants(name))
@@ -152,6 +165,7 @@ class Gateway:
         k: Annotated[int, InQuery(ge=1, le=MOST_ITEMS, description="Length of the list.")] = 10,
     ) -> ExplainResponse:
         """Say what keeps an item out of a user's list: the stage, and the rule or the rank."""
+        self._admit(user_id)
         deadline, front = self.deadline(), self.follower.front_for(user_id)
         query = front.weighed(Query(user=user_id, surface=surface, k=k), self.follower.state.surfaces)
         with self.gate.enter():
@@ -161,7 +175,9 @@ class Gateway:
     @app.post("/v1/events", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=EventsResponse)
     async def record(self, events: EventsBody) -> Any:
         """Record one event, or a list of at most 500; they are durable when this answers, and known to the next one."""
-        return await self.recorder.record(events)
+        asked = events if isinstance(events, list) else [events]
+        self.guard.admit(Counter(one.user_id for one in asked))
+        return await self.recorder.record(asked)
 
     @app.get("/v1/items", responses=REFUSED)
     async def items(self, asked: Annotated[ItemsQuery, InQuery()]) -> ItemsResponse:
@@ -208,15 +224,14 @@ class Gateway:
         """Say what is being served, what it reached offline, and what is tried out beside it."""
         return to_about(self.follower.front, self.follower.state)
 
-    @app.patch("/v1/surfaces/{surface}", responses=REFUSED | NOT_FOUND | DENIED, response_model=SurfaceResponse)
+    @app.patch("/v1/surfaces/{surface}", responses=REFUSED | NOT_FOUND | FIXED, response_model=SurfaceResponse)
     async def change_surface(
         self,
         surface: Annotated[Name, InPath(description="The surface.")],
         request: SurfaceRequest,
-        authorization: Annotated[str | None, Header(description="Bearer and a key with the scope admin.")] = None,
     ) -> Any:
         """Change what counts on a surface, for all who ask from now on and after a restart."""
-        return await self.admin.change_surface(authorization, self.follower, surface, request.weights)
+        return await self.admin.change_surface(self.follower, surface, request.weights)
 
     @app.get("/healthz", responses={503: {"model": Health}}, response_model=Health)
     async def healthz(self) -> Any:

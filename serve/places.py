@@ -1,4 +1,4 @@
-"""Where the logs of a graph lie: what the recipe says, changed by the arguments of `build`, else in the workspace."""
+"""Where the logs of a graph lie and who may ask it: what the recipe says, changed by the arguments of `build`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,9 @@ from pydantic import ValidationError
 
 from motet.data_settings import Section
 from motet.errors import ReleaseError
+from motet.guard_settings import LimitSettings
+from motet.recipe import Recipe
+from motet.serve_settings import ServeSettings
 
 S = TypeVar("S", bound=Section)
 
@@ -52,3 +55,25 @@ def folder_of_log(path: str | None, release: Path, folder: str, name: str) -> st
         f"{release} is in no workspace, so its {name} have no place; set serve.{name}.path in the recipe, or give "
         f"build the argument {name}: {{path: FOLDER}} or {name}: {{store: none}}"
     )
+
+
+def guard_of(args: Mapping[str, Any], recipe: Recipe, release: Path) -> tuple[str, dict[str, Any]]:
+    """Return `serve.keys` and `serve.limits`, changed by `keys` and `limits` of the arguments, as plain types.
+
+    Args:
+        args: of `build`.
+        recipe: of the release.
+        release: the release's folder.
+
+    Raises:
+        ReleaseError: for wrong arguments, or if keys are required of a release that is in no workspace.
+    """
+    own = {name: getattr(recipe.serve, name) for name in ("keys", "limits")}
+    limits = changed(LimitSettings, own["limits"].model_dump(), args.get("limits", {}), "limits")
+    given = {"keys": args.get("keys", own["keys"]), "limits": limits}
+    settings = changed(ServeSettings, {}, given, "serve")
+    if settings.keys == "required" and release.parent.name != "releases":
+        raise ReleaseError(
+            f"{release} is in no workspace, where its keys would be; serve it from one, or set keys: none"
+        )
+    return settings.keys, settings.limits.model_dump()

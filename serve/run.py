@@ -4,6 +4,7 @@ python serve/run.py --workspace workspace             until Ctrl-C
 python serve/run.py --workspace workspace --ask       ask once, print the answer and the curl, end
 """
 
+import ipaddress
 import json
 import logging
 import os
@@ -32,7 +33,9 @@ from motet.release.publish import Releases  # noqa: E402
 _QUESTION = {"user_id": "7", "k": 3}
 
 
-def start(folder: Path, host: str | None = None, port: int | None = None, watched: bool = False) -> str:
+def start(
+    folder: Path, host: str | None = None, port: int | None = None, watched: bool = False, keys: str | None = None
+) -> str:
     """Start Ray and the graph over a release on this machine; return the endpoint's address.
 
     Args:
@@ -40,6 +43,7 @@ def start(folder: Path, host: str | None = None, port: int | None = None, watche
         host: address to listen on; the recipe's if None.
         port: port to listen on; the recipe's if None.
         watched: it is the current release of its workspace, and is left for another when that changes.
+        keys: none or required; the recipe's if None.
     """
     import ray
     from ray import serve
@@ -49,6 +53,7 @@ def start(folder: Path, host: str | None = None, port: int | None = None, watche
 
     recipe = read_recipe(folder)
     host, port = host or recipe.serve.host, port or recipe.serve.port
+    require_guarded(host, keys or recipe.serve.keys)
     require_free(host, port)
     if not ray.is_initialized():
         for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **ENVIRONMENT}.items():
@@ -67,6 +72,7 @@ def start(folder: Path, host: str | None = None, port: int | None = None, watche
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": host, "port": port})
     args = {"workspace": str(folder.parent.parent)} if watched else {"release": str(folder)}
+    args |= {} if keys is None else {"keys": keys}
     serve.run(build(args), name="motet", route_prefix="/")
     return f"http://{host}:{port}"
 
@@ -76,6 +82,23 @@ def require_devices(recipe: Recipe, resources: Mapping[str, float]) -> None:
     for ask in choose(recipe, resources).asks["serve"]:
         if lacking := ask.lacking(resources):
             raise ReleaseError(f"{lacking}; serve on a machine with GPUs, or release a recipe with {ask.setting}: 0")
+
+
+def require_guarded(host: str, keys: str) -> None:
+    """Raise ReleaseError if others than this machine would be heard without a key."""
+    if keys == "required" or _is_loopback(host):
+        return
+    raise ReleaseError(
+        f"serve.host = {host} is seen by other machines, and serve.keys = {keys} lets anyone in; make a key (motet "
+        "keys add NAME --scope recommend) and set serve.keys to required (--keys required), or listen on 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def require_free(host: str, port: int) -> None:
@@ -113,6 +136,7 @@ def main(
     workspace: Annotated[Path, typer.Option(help="The folder that the pipeline wrote.")] = Path("workspace"),
     host: Annotated[str | None, typer.Option(help="Address to listen on; the recipe's by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; the recipe's by default.")] = None,
+    keys: Annotated[str | None, typer.Option(help="none or required; the recipe's serve.keys by default.")] = None,
     once: Annotated[bool, typer.Option("--ask", help="Ask once, print the answer and end.")] = False,
 ) -> None:
     """Serve the current release of a workspace."""
@@ -120,10 +144,14 @@ def main(
     with said_in_a_line():
         folder = Releases(workspace.absolute()).current()
         typer.echo(f"serve: starting {folder.name}", err=True)
-        address = start(folder, host, port, watched=True)
+        guarded = (keys or read_recipe(folder).serve.keys) == "required"
+        if once and guarded:
+            raise ReleaseError("--ask has no key, and serve.keys is required; leave --ask out, and ask with a key")
+        address = start(folder, host, port, watched=True, keys=keys)
     typer.echo(f"serve: up at {address} after {time.monotonic() - began:.1f} s", err=True)
     question = json.dumps(_QUESTION)
     curl = f"curl -s {address}/v1/recommend -H 'content-type: application/json' -d {shlex.quote(question)}"
+    curl += ' -H "authorization: Bearer $KEY"' * guarded
     if once:
         show(ask(address, _QUESTION))
         typer.echo(curl)

@@ -1,4 +1,4 @@
-"""The FastAPI application without its routes: size limit, and errors that never repeat the input."""
+"""The FastAPI application without its routes: its door, size limit, and errors that never repeat the input."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from motet.errors import RequestError
+from serve.api import Api
 from serve.calls import StepFailed
+from serve.door import Door, TooOften
 from serve.event_schemas import MOST_EVENT_BYTES, EventRequest
 from serve.gate import Busy
 from serve.item_schemas import MOST_NEW_BYTES, ItemsQuery, NewItem
@@ -88,7 +90,7 @@ class BodyLimit:
 
 def make_app(most_body_bytes: int = 65_536) -> FastAPI:
     """Return the application that the Gateway adds its routes to."""
-    app = FastAPI(
+    app = Api(
         title="Motet",
         description="Recommendations with task scores and reasons.",
         version="1",
@@ -96,10 +98,12 @@ def make_app(most_body_bytes: int = 65_536) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(BodyLimit, most=most_body_bytes)
+    app.add_middleware(Door)  # the last one is the first to be asked
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(RequestError, _on_refused)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Busy, _on_busy)
+    app.add_exception_handler(TooOften, _on_too_often)
     app.add_exception_handler(StepFailed, _on_failed)
     add_page(app)
     return app
@@ -146,6 +150,12 @@ async def _on_busy(request: Request, error: Exception) -> JSONResponse:
     del request, error
     said = "too many requests are in flight; come again later"
     return refuse(said, kind="busy", status=429, wait_s=Busy.retry_after_s)
+
+
+async def _on_too_often(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, TooOften)
+    return refuse(str(error), kind="too_often", status=429, wait_s=error.retry_after_s)
 
 
 async def _on_failed(request: Request, error: Exception) -> JSONResponse:

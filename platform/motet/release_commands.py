@@ -128,12 +128,21 @@ def promote(workspace: Workspace = _HERE) -> None:
 
 
 @key_commands.command("add")
-def add_key(name: Annotated[str, typer.Argument(help="What the key is called.")], workspace: Workspace = _HERE) -> None:
-    """Make a key with the scope admin and print it; it is shown this once."""
-    from motet.release.keys import Keys
+def add_key(
+    name: Annotated[str, typer.Argument(help="What the key is called.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="recommend, feedback or admin; repeat for several. admin by default.")
+    ] = None,
+    workspace: Workspace = _HERE,
+) -> None:
+    """Make a key and print it; it is shown this once. No scope includes another."""
+    from motet.release.keys import SCOPES, Keys
 
     with said_in_a_line():
-        typer.echo(Keys(workspace).add(name, ("admin",)))
+        asked = scope or ["admin"]
+        if unknown := [one for one in asked if one not in SCOPES]:
+            raise ReleaseError(f"--scope {unknown[0]}: no such scope; scopes: {', '.join(SCOPES)}")
+        typer.echo(Keys(workspace).add(name, tuple(one for one in SCOPES if one in asked)))
 
 
 @key_commands.command("list")

@@ -1,10 +1,13 @@
 """The section `serve` of a recipe: the online graph."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from motet.canary_settings import CanarySettings
 from motet.data_settings import Section
 from motet.event_settings import EventSettings
+from motet.guard_settings import LimitSettings
 from motet.record_settings import RecordSettings
 
 
@@ -43,6 +46,10 @@ class ServeSettings(Section):
     """Address that the endpoint listens on."""
     port: int = Field(default=8000, ge=1, le=65535)
     """Port that the endpoint listens on."""
+    keys: Literal["none", "required"] = "none"
+    """Whether every call but /healthz and the page needs a key of `motet keys add`; changed weights need one anyway."""
+    limits: LimitSettings = LimitSettings()
+    """How often one key and one user may ask."""
     health_check_period_s: float = Field(default=2.0, gt=0)
     """Seconds between health checks."""
     health_check_timeout_s: float = Field(default=3.0, gt=0)
@@ -73,3 +80,12 @@ class ServeSettings(Section):
     """Share of the searches that are repeated exactly, in the background, to know the recall of the index."""
     records: RecordSettings = RecordSettings()
     """The log of what they were shown."""
+
+    @model_validator(mode="after")
+    def _limits_fit_keys(self) -> "ServeSettings":
+        if self.limits.per_key_s and self.keys != "required":
+            raise ValueError(
+                f"limits.per_key_s = {self.limits.per_key_s:g} limits keys, and keys = {self.keys} asks for none; "
+                "set keys to required"
+            )
+        return self

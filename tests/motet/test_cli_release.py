@@ -213,6 +213,12 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     secret = _run("keys", "add", "me", *here).stdout.strip()
     assert len(secret) == 43
     assert _run("keys", "list", *here).stdout == "me  admin\n"
+    assert _run("keys", "add", "shop", "--scope", "feedback", "--scope", "recommend", *here).exit_code == 0
+    assert "shop  recommend, feedback\n" in _run("keys", "list", *here).stdout
+    assert "--scope root: no such scope; scopes: recommend, feedback, admin" in _refused(
+        _run("keys", "add", "other", "--scope", "root", *here)
+    )
+    assert _run("keys", "revoke", "shop", *here).exit_code == 0
     assert "there is a key 'me' already" in _refused(_run("keys", "add", "me", *here))
     assert _run("keys", "revoke", "me", *here).exit_code == 0
     assert _run("keys", "list", *here).stdout == ""

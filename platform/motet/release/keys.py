@@ -7,14 +7,15 @@ import hashlib
 import hmac
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from motet.errors import ReleaseError
 from motet.storage import write_atomic
 
-Scope = Literal["admin"]
+Scope = Literal["recommend", "feedback", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 _BYTES = 32
 
 
@@ -84,10 +85,15 @@ class Keys:
             raise ReleaseError(f"there is no key {name!r}; keys: {sorted(known)}")
         self._write({other: key for other, key in known.items() if other != name})
 
-    def opens(self, secret: str, scope: Scope) -> bool:
-        """Return whether a secret is a key with a scope; the time it takes does not tell how near it came."""
+    def find(self, secret: str) -> tuple[str, Key] | None:
+        """Return (name, key) of a secret, or None; the time it takes does not tell how near it came.
+
+        Raises:
+            ReleaseError: if the keys cannot be read.
+        """
         given = _hash(secret)
-        return any([hmac.compare_digest(key.sha256, given) and scope in key.scopes for key in self.all().values()])
+        same = [(name, key) for name, key in self.all().items() if hmac.compare_digest(key.sha256, given)]
+        return same[0] if same else None
 
     def _write(self, keys: dict[str, Key]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

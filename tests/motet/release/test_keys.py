@@ -8,17 +8,18 @@ from motet.release.keys import Keys
 
 def test_a_key_opens_until_it_is_revoked_and_stands_in_no_file(tmp_path):
     keys, elsewhere = Keys(tmp_path), Keys(tmp_path)
-    assert not keys.opens("anything", "admin")
-    secret = keys.add("me", ("admin",))
-    assert elsewhere.opens(secret, "admin")
-    assert not elsewhere.opens(secret[:-1], "admin")
-    assert not elsewhere.opens("", "admin")
+    assert keys.find("anything") is None
+    secret = keys.add("me", ("feedback", "admin"))
+    name, key = elsewhere.find(secret)
+    assert (name, key.scopes) == ("me", ("feedback", "admin"))
+    assert elsewhere.find(secret[:-1]) is None
+    assert elsewhere.find("") is None
     assert secret not in keys.path.read_text()
     assert keys.path.stat().st_mode & 0o077 == 0
     other = keys.add("you", ("admin",))
     keys.revoke("me")
-    assert not elsewhere.opens(secret, "admin")
-    assert elsewhere.opens(other, "admin")
+    assert elsewhere.find(secret) is None
+    assert elsewhere.find(other)[0] == "you"
 
 
 def test_names_are_taken_once_and_must_be_known(tmp_path):
@@ -35,4 +36,4 @@ def test_a_damaged_file_opens_nothing(tmp_path):
     secret = keys.add("me", ("admin",))
     keys.path.write_text('{"me": {"scopes": ["king"], "sha256": ""}}')
     with pytest.raises(ReleaseError, match="holds no keys"):
-        Keys(tmp_path).opens(secret, "admin")
+        Keys(tmp_path).find(secret)

@@ -1,0 +1,16 @@
+"""The parts of `serve` that say who may ask, and how often."""
+
+from pydantic import Field
+
+from motet.data_settings import Section
+
+
+class LimitSettings(Section):
+    """Token buckets; each Gateway counts for itself."""
+
+    per_key_s: float = Field(default=0.0, ge=0, le=1e6)
+    """Requests a second of one key, on average; 0 is no limit. Needs serve.keys = required."""
+    per_user_s: float = Field(default=0.0, ge=0, le=1e6)
+    """Requests and events a second of one user, on average; 0 is no limit."""
+    burst: int = Field(default=20, ge=1, le=1_000_000)
+    """How many may come at once after a pause."""

@@ -1,0 +1,103 @@
+"""Keys and limits over HTTP, on the real graph."""
+
+import pytest
+
+from motet.release.keys import Keys
+from tests.serve.graphs import PATIENT, ask, publish, served, wait_until_exported
+
+BURST = 6
+
+
+@pytest.fixture(scope="module")
+def release(draft, report, tmp_path_factory, ray_here):
+    limits = {"per_key_s": 0.5, "per_user_s": 0.5, "burst": BURST}
+    serving = {**PATIENT, "deadline_ms": 20_000.0, "keys": "required", "limits": limits}
+    return publish(draft, report, tmp_path_factory.mktemp("keys"), serve=serving)
+
+
+@pytest.fixture(scope="module")
+def endpoint(release):
+    with served(release) as address:
+        yield address
+
+
+@pytest.fixture
+def key(release, request):
+    """Makes keys by their scopes, whose buckets no other test has emptied."""
+    keys, made = Keys(release.parent.parent), iter(range(100))
+
+    def make(*scopes):
+        return {"authorization": f"Bearer {keys.add(f'{request.node.name}-{next(made)}', scopes)}"}
+
+    return make
+
+
+CALLS = [
+    ("POST", "/v1/recommend", {}, "recommend"), ("GET", "/v1/release", None, "recommend"),
+    ("GET", "/v1/items", None, "recommend"), ("GET", "/openapi.json", None, "recommend"),
+    ("POST", "/v1/events", {"user_id": "k", "item_id": "i01"}, "feedback"),
+    ("POST", "/v1/items", {"id": "n1", "text": "grey car"}, "admin"), ("DELETE", "/v1/items/n1", None, "admin"),
+    ("PATCH", "/v1/surfaces/home", {"weights": None}, "admin"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body", "scope"), CALLS)
+def test_a_call_needs_a_key_with_its_scope(endpoint, key, method, path, body, scope):
+    status, headers, answer, _ = ask(endpoint, path, body, method=method)
+    assert (status, headers["www-authenticate"]) == (401, "Bearer")
+    assert answer["detail"][0]["type"] == "unauthorized"
+    assert ask(endpoint, path, body, {"authorization": "Bearer nonsense"}, method=method)[0] == 401
+    others = [one for one in ("recommend", "feedback", "admin") if one != scope]
+    status, _, answer, _ = ask(endpoint, path, body, key(*others), method=method)
+    assert (status, answer["detail"][0]["type"]) == (403, "forbidden")
+    assert ask(endpoint, path, body, key(scope), method=method)[0] == 200
+
+
+def test_without_a_key_not_even_the_body_is_looked_at(endpoint):
+    assert ask(endpoint, "/v1/recommend", raw=b"{" * 1000)[0] == 401
+    assert ask(endpoint, "/v1/recommend", raw=b"x" * 100_000)[0] == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/healthz"])
+def test_health_and_the_page_need_none(endpoint, path):
+    assert ask(endpoint, path)[0] == 200
+
+
+def test_a_revoked_key_opens_nothing_from_then_on(endpoint, release):
+    keys = Keys(release.parent.parent)
+    opens = {"authorization": f"Bearer {keys.add('gone', ('recommend',))}"}
+    assert ask(endpoint, "/v1/release", headers=opens)[0] == 200
+    keys.revoke("gone")
+    assert ask(endpoint, "/v1/release", headers=opens)[0] == 401
+
+
+def test_a_key_that_asks_too_often_waits_and_others_do_not(endpoint, key):
+    mine, other = key("recommend"), key("recommend")
+    answers = [ask(endpoint, "/v1/release", headers=mine) for _ in range(BURST + 2)]
+    assert [status for status, *_ in answers[:BURST]] == [200] * BURST
+    status, headers, answer, _ = answers[-1]
+    assert (status, answer["detail"][0]["type"]) == (429, "too_often")
+    assert 1 <= int(headers["retry-after"]) <= 2
+    assert ask(endpoint, "/v1/release", headers=other)[0] == 200
+
+
+def test_a_user_who_asks_too_often_waits_whatever_key_is_used(endpoint, key):
+    feedback = key("feedback")
+    events = [{"user_id": "hasty", "item_id": "i01", "timestamp": number} for number in range(2 * BURST)]
+    assert ask(endpoint, "/v1/events", events, feedback)[0] == 200
+    status, headers, answer, _ = ask(endpoint, "/v1/events", events[0], feedback)
+    assert (status, answer["detail"][0]["type"]) == (429, "too_often")
+    assert 10 <= int(headers["retry-after"]) <= 14  # one token is at (1 + 6) / 0.5 s
+    asked = {"user_id": "hasty"}
+    assert ask(endpoint, "/v1/recommend", asked, key("recommend"))[0] == 429
+    assert ask(endpoint, "/v1/explain?item=i01&user_id=hasty", headers=key("recommend"))[0] == 429
+    assert ask(endpoint, "/v1/recommend", {"user_id": "calm"}, key("recommend"))[0] == 200
+    assert ask(endpoint, "/v1/recommend", {}, key("recommend"))[0] == 200
+
+
+@pytest.mark.slow
+def test_refusals_are_counted(endpoint):
+    reasons = {f'because="{reason}"' for reason in ("key", "scope", "key_rate", "user_rate")}
+    lines = wait_until_exported(["motet_refused_total"])
+    found = " ".join(line for line in lines if line.startswith("ray_motet_refused_total"))
+    assert all(reason in found for reason in reasons)
