@@ -255,7 +255,7 @@ class DataSettings(Section):
     """The split."""
     profile: Profile = Profile()
     """The profile vector."""
-    rows_per_shard: int = Field(default=2_000_000, ge=1)
-    """Interactions per user shard; a shard is one task's work and one output file."""
+    rows_per_shard: int = Field(default=500_000, ge=1)
+    """Interactions per user shard; a shard is one task's work, which holds 2 KB a row, and one output file."""
     batch_rows: int = Field(default=50_000, ge=1)
     """Rows per batch while reading."""
