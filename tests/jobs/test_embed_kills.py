@@ -46,7 +46,7 @@ def run(shop, workspace):
         process = start(shop, workspace, tmpdir)
         _, said = process.communicate()
         assert process.returncode == 0, said[-3000:]
-    (folder,) = (path for path in (workspace / "embedded").iterdir() if not path.name.startswith("."))
+    (folder,) = (path.parent for path in (workspace / "embedded").glob("*/manifest.json"))
     keys, vectors = load_vectors(folder / "items")
     assert len(keys) == len(set(keys)) == ITEMS
     order = np.argsort([int(key) for key in keys])
@@ -77,7 +77,7 @@ def test_a_killed_job_goes_on_where_it_was(shop, undisturbed, tmp_path, share):
             assert process.poll() is None, process.stderr.read()[-3000:]
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
         time.sleep(3)  # by then the workers have noticed
     before = cached(tmp_path)
     assert wanted * BATCH * 0.9 <= before < texts
