@@ -27,6 +27,7 @@ from motet.data.entities import encode_items
 from motet.data.features import FeatureSpec, FitState
 from motet.data.ledger import Ledger, take_counts
 from motet.data.parquet import read_parquet, write_parquet
+from motet.data.private_rows import take_forgotten
 from motet.data.reading import list_files
 from motet.data.sample import merge_samples, take_sample
 from motet.data.split import require_parts, time_boundaries
@@ -35,6 +36,7 @@ from motet.errors import DataError, RecipeError
 from motet.itemlog.fold import Fold, let_log_win
 from motet.itemlog.place import open_items
 from motet.itemlog.rows import rows_to_prepare
+from motet.privacy.privacy import Privacy
 from motet.recipe import Recipe
 from motet.search import OF_TASKS
 from motet.storage import open_filesystem, write_json
@@ -42,6 +44,7 @@ from motet.storage import open_filesystem, write_json
 CODE = (
     "platform/motet/data",
     "platform/motet/itemlog",
+    "platform/motet/privacy",
     "platform/motet/expressions.py",
     "platform/motet/task.py",
     "platform/motet/kinds",
@@ -55,16 +58,17 @@ def prepare(run: Run) -> Result:
     """Run the stage."""
     data = run.recipe.data
     tables = [data.interactions, data.items, *([data.users] if data.users else [])]
-    fold = read_fold(run)
+    fold, privacy = read_fold(run), Privacy.load(run.workspace, run.recipe.privacy.pseudonymise)
     inputs = {
         "data": data.model_dump(mode="json"),
         "tasks": [task.model_dump(mode="json", exclude=set(OF_TASKS)) for task in run.recipe.tasks],
         "seed": run.recipe.seed,
         "files": [_file_state(table) for table in tables],
         "item_log": fold.key,
+        "privacy": privacy.state,
         "code": code_version(*CODE),
     }
-    return run_stage(run, "prepare", "prepared", inputs, partial(_work, run=run, fold=fold))
+    return run_stage(run, "prepare", "prepared", inputs, partial(_work, run=run, fold=fold, privacy=privacy))
 
 
 def read_fold(run: Run) -> Fold:
@@ -82,7 +86,7 @@ def _file_state(table: Table) -> list[Any]:
     return states
 
 
-def _work(folder: Path, run: Run, fold: Fold) -> dict[str, Any]:
+def _work(folder: Path, run: Run, fold: Fold, privacy: Privacy) -> dict[str, Any]:
     recipe, data = run.recipe, run.recipe.data
     ledgers: dict[str, Ledger] = {}
     ledgers["items"] = items = _clean_entities(folder, "items", data.items, recipe, text_required=True, fold=fold)
@@ -94,12 +98,14 @@ def _work(folder: Path, run: Run, fold: Fold) -> dict[str, Any]:
     shards = _shards(recipe)
     user_spec = FeatureSpec()
     if data.users:
-        ledgers["users"] = _clean_entities(folder, "users", data.users, recipe, text_required=False, shards=shards)
+        ledgers["users"] = _clean_entities(
+            folder, "users", data.users, recipe, text_required=False, shards=shards, privacy=privacy
+        )
         user_spec = _fit(folder / "clean-users", data.users, recipe)
     fitted = {"items": item_spec.model_dump(mode="json"), "users": user_spec.model_dump(mode="json")}
-    fitted |= _fit_values(recipe) | {"latest_ms": _latest_moment(recipe)}
+    fitted |= _fit_values(recipe, privacy) | {"latest_ms": _latest_moment(recipe, privacy)}
     write_json(folder / "features.json", fitted)
-    ledgers["interactions"], labels = _clean_interactions(folder, recipe, shards)
+    ledgers["interactions"], labels = _clean_interactions(folder, recipe, shards, privacy)
     _require_labels(run, labels)
     for leftover in ("clean-items", "clean-users"):
         for file in (folder / leftover).glob("*.parquet"):
@@ -112,9 +118,10 @@ def _work(folder: Path, run: Run, fold: Fold) -> dict[str, Any]:
 
 def _summary(ledgers: dict[str, Ledger], labels: Counter[str], items: int) -> dict[str, Any]:
     log = ledgers["interactions"]
+    of_forgotten = f", forgotten {log.forgotten:,}" if log.forgotten else ""
     line = (
-        f"read {log.read:,} interactions, kept {log.kept:,}, quarantined {log.quarantined:,}, merged {log.merged:,}; "
-        f"{items:,} items, {labels['users']:,} users"
+        f"read {log.read:,} interactions, kept {log.kept:,}, quarantined {log.quarantined:,}, merged {log.merged:,}"
+        f"{of_forgotten}; {items:,} items, {labels['users']:,} users"
     )
     return {
         "line": line,
@@ -140,10 +147,13 @@ def _clean_entities(
     text_required: bool,
     shards: int = 1,
     fold: Fold | None = None,
+    privacy: Privacy | None = None,
 ) -> Ledger:
     """Write `clean-<name>/` and the quarantine of a table; return its ledger."""
     data = recipe.data
-    check = partial(contracts.check_entities, spec=entity, clean=data.clean, text_required=text_required)
+    check = partial(
+        contracts.check_entities, spec=entity, clean=data.clean, text_required=text_required, privacy=privacy
+    )
     dataset = read_checked(entity, entity.columns, data.batch_rows, check)
     fold = fold or Fold()
     if fold.adds:
@@ -161,11 +171,12 @@ def _clean_entities(
 
 def _finish_entities(shard: int, table: pa.Table, folder: Path, name: str, gone: list[str]) -> pa.Table:
     rows, read = take_counts(table)
+    rows, forgotten = take_forgotten(rows)
     good, bad = split_bad(rows)
     standing, removed, added = let_log_win(good, gone)
     kept = merge_entities(standing)
     write_parquet(folder / f"clean-{name}" / f"shard-{shard:05d}.parquet", kept)
-    return close_shard(shard, name, folder, read, kept, bad, good, removed=removed, added=added)
+    return close_shard(shard, name, folder, read, kept, bad, good, removed=removed, added=added, forgotten=forgotten)
 
 
 def _total(rows: list[dict[str, Any]]) -> Ledger:
@@ -197,7 +208,7 @@ def _encode_catalogue(folder: Path, recipe: Recipe, spec: FeatureSpec, catalogue
     write_parquet(folder / "items" / "items.parquet", encode_items(table, recipe.data.items, spec, ids))
 
 
-def _fit_values(recipe: Recipe) -> dict[str, Any]:
+def _fit_values(recipe: Recipe, privacy: Privacy) -> dict[str, Any]:
     """Return clip ranges, the split's boundaries and the log's percentiles of time, from one pass.
 
     A clip range comes from the rows up to the end of train; for a split whose parts are not known before a user's rows
@@ -209,7 +220,7 @@ def _fit_values(recipe: Recipe) -> dict[str, Any]:
     data = recipe.data
     numbers = [name for name, kind in recipe.label_columns.items() if kind == "number"]
     clips = data.clean.outliers != (0.0, 1.0)
-    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
+    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe, privacy))
     sampled = dataset.map_batches(
         partial(_sample, columns=["timestamp", *numbers]), batch_format="pyarrow", batch_size=data.batch_rows
     )
@@ -235,11 +246,13 @@ def _fit_values(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _latest_moment(recipe: Recipe) -> int | None:
+def _latest_moment(recipe: Recipe, privacy: Privacy) -> int | None:
     """Return the time of the log's latest usable event, from a pass of its own if a task's feedback is delayed."""
     if all(task.delay_days is None for task in recipe.tasks):
         return None
-    dataset = read_checked(recipe.data.interactions, _columns(recipe), recipe.data.batch_rows, _checker(recipe))
+    dataset = read_checked(
+        recipe.data.interactions, _columns(recipe), recipe.data.batch_rows, _checker(recipe, privacy)
+    )
     found = dataset.map_batches(_latest_of, batch_format="pyarrow", batch_size=recipe.data.batch_rows)
     return max((row["latest"] for row in found.iter_rows() if row["latest"] is not None), default=0)
 
@@ -259,19 +272,20 @@ def _columns(recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys((log.user, log.item, log.timestamp, *recipe.label_columns)))
 
 
-def _checker(recipe: Recipe) -> Callable[[pa.Table], pa.Table]:
+def _checker(recipe: Recipe, privacy: Privacy) -> Callable[[pa.Table], pa.Table]:
     return partial(
         contracts.check_interactions,
         spec=recipe.data.interactions,
         clean=recipe.data.clean,
         values=recipe.label_columns,
         now_ms=int(time.time() * 1000),
+        privacy=privacy,
     )
 
 
-def _clean_interactions(folder: Path, recipe: Recipe, shards: int) -> tuple[Ledger, Counter[str]]:
+def _clean_interactions(folder: Path, recipe: Recipe, shards: int, privacy: Privacy) -> tuple[Ledger, Counter[str]]:
     data = recipe.data
-    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe))
+    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe, privacy))
     finish = FinishUsers(str(folder), recipe)
     rows = by_shard(dataset, ShardKey("user", shards), finish)
     ledger = _total(rows)

@@ -26,7 +26,7 @@ from jobs.stages import Run, claim_workspace, say  # noqa: E402
 from motet.errors import DataError, said_in_a_line  # noqa: E402
 from motet.events.export import export  # noqa: E402
 from motet.events.live import LiveUsers  # noqa: E402
-from motet.events.store import open_store  # noqa: E402
+from motet.events.sieve import open_events  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
 from motet.people import People  # noqa: E402
 from motet.recipe import Recipe  # noqa: E402
@@ -86,7 +86,7 @@ def refresh(recipe: str, overrides: list[str], epochs: int = 2, shown: bool = Fa
 def take_feedback(run: Run, release: Path, shown: bool) -> Feedback:
     """Write the log as interactions, into a file that is named by its content."""
     recipe, folder = run.recipe, run.workspace / "feedback"
-    store = open_store(recipe.serve.events, run.workspace / "events", recipe.name)
+    store = open_events(recipe.serve.events, run.workspace, recipe.name)
     if store is None:
         raise DataError("serve.events.store is none, so there is nothing to refresh from; run jobs/pipeline.py RECIPE")
     counts = LiveUsers(store, recipe, ItemTable.load_names(release), People.load(release)).counts()

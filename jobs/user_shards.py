@@ -26,6 +26,7 @@ from motet.data.histories import (
 )
 from motet.data.ledger import Ledger, quarantine_rows, take_counts
 from motet.data.parquet import read_parquet, write_parquet
+from motet.data.private_rows import take_forgotten
 from motet.data.split import TRAIN, UNUSED
 from motet.data_settings import Entity
 from motet.recipe import Recipe
@@ -33,14 +34,14 @@ from motet.recipe import Recipe
 
 def close_shard(
     shard: int, name: str, folder: Path, read: int, kept: pa.Table, bad: pa.Table, good: pa.Table,
-    removed: int = 0, added: int = 0, **more: Any,
+    removed: int = 0, added: int = 0, forgotten: int = 0, **more: Any,
 ) -> pa.Table:  # fmt: skip
     """Write a shard's quarantine and return its ledger as one row."""
     if bad.num_rows:
         write_parquet(folder / "quarantine" / f"{name}-{shard:05d}.parquet", quarantine_rows(bad))
     reasons = Counter(bad.column("_problem").to_pylist())
     merged = good.num_rows - kept.num_rows - removed
-    ledger = Ledger(read, kept.num_rows, bad.num_rows, merged, reasons, removed, added)
+    ledger = Ledger(read, kept.num_rows, bad.num_rows, merged, reasons, removed, added, forgotten)
     return pa.table({"ledger": [json.dumps({**ledger.to_dict(), **more})]})
 
 
@@ -56,6 +57,7 @@ class FinishUsers:
         folder, recipe = Path(self.folder), self.recipe
         catalogue = _catalogue(self.folder)
         rows, read = take_counts(table)
+        rows, forgotten = take_forgotten(rows)
         rows = contracts.flag_unknown_items(rows, catalogue.ids)
         if recipe.data.split.column:
             rows = contracts.flag_unknown_parts(rows, recipe.data.split.column)
@@ -74,7 +76,7 @@ class FinishUsers:
         users = self._users(shard, histories, catalogue)
         write_parquet(folder / "users" / name, users)
         labels = _count_labels(labelled) | {"users": users.num_rows}
-        return close_shard(shard, "interactions", folder, read, kept, bad, good, labels=labels)
+        return close_shard(shard, "interactions", folder, read, kept, bad, good, forgotten=forgotten, labels=labels)
 
     def _users(self, shard: int, histories: pa.Table, catalogue: "Catalogue") -> pa.Table:
         """Join the attributes of a shard's users with the profiles of their histories."""

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet.data.hashing import uniform
+from motet.privacy.watch import Watch
 from motet.recipe import Recipe
 from motet.recommend import Query
 from motet.record_settings import RecordSettings
@@ -41,16 +42,17 @@ class AnswerLog:
     Args:
         settings: from `place_of_records`, as plain types.
         meters: what is counted.
+        watch: says who was forgotten; what they were answered is not written.
     """
 
-    def __init__(self, settings: dict[str, Any], meters: Meters) -> None:
+    def __init__(self, settings: dict[str, Any], meters: Meters, watch: Watch) -> None:
         self.settings = RecordSettings.model_validate(settings)
         self._shelves: dict[str, Shelf] = {}
         self._known: dict[str, pa.Array] = {}
         self.writer: RecordWriter | None = None
         if self.settings.store == "parquet":
             folder = Path(self.settings.path or "")
-            self.writer = RecordWriter(folder, self.settings, self._ids, meters.records_dropped)
+            self.writer = RecordWriter(folder, self.settings, self._ids, meters.records_dropped, watch.forgets)
 
     def _ids(self, release: str) -> pa.Array:
         """Return the ids of a release's items by place, of all too that came before this was called."""

@@ -25,7 +25,7 @@ from serve.fast import LOGGING
 from serve.gate import Busy
 from serve.gateway import Gateway
 from serve.item_log import place_of_items
-from serve.places import guard_of
+from serve.places import guard_of, workspace_of
 from serve.reranker import Reranker
 from serve.retriever import Retriever
 
@@ -44,6 +44,7 @@ def build(args: dict[str, Any]) -> Application:
     """
     folder = release_folder(args)
     recipe = read_recipe(folder)
+    workspace = str(folder.parent.parent) if workspace_of(folder) else None
     settings, path, watched = recipe.serve, str(folder), "release" not in args
     place = place_of_log(args, recipe, folder)
     log = (place.model_dump(), recipe.name)
@@ -52,9 +53,9 @@ def build(args: dict[str, Any]) -> Application:
     embedder = scaled(Embedder, settings.embedder, settings, gpus).bind(path, watched, log, items)
     retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched, items)
     reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched, items)
-    events = None if place.store == "none" else single(EventLog, settings).bind(*log, items)
+    events = None if place.store == "none" else single(EventLog, settings).bind(*log, items, workspace)
     conductor = None
-    if folder.parent.name == "releases":
+    if workspace is not None:
         conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
     guarded = guard_of(args, recipe, folder)

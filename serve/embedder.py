@@ -10,12 +10,14 @@ from ray import serve
 from motet.encoders.text import TextEncoder
 from motet.errors import RequestError
 from motet.itemlog.entry import TextVector
+from motet.privacy.watch import Watch
 from motet.recommend import Embedder as Step
 from motet.recommend import Query
 from motet.retrieval.state import UserState
 from serve.event_log import open_log
 from serve.held import Held, Holder, each_by_its_release, unpacked
 from serve.item_log import LogPlace, open_item_log
+from serve.places import workspace_of
 
 
 @serve.deployment(name="Embedder")
@@ -44,7 +46,9 @@ class Embedder(Holder[Step]):
         step.require_encoder()
         if (item_store := open_item_log(self.items)) is not None:
             step.follow_items(item_store)
-        store = open_log(*self.log) if self.log is not None else None
+        watch = Watch(workspace_of(folder))
+        step.watch(watch)
+        store = open_log(*self.log, watch) if self.log is not None else None
         if store is not None:
             step.follow(store)
         return step

@@ -16,6 +16,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from motet.errors import EventLogError, RequestError, user_mistake
 from motet.event_settings import EventSettings
 from motet.events.commit import GroupCommit
 from motet.events.event import Event
+from motet.events.sieve import Sieve
 from motet.events.store import EventStore, open_store
 from motet.itemlog.entry import ItemEntry
+from motet.privacy.watch import Watch
 from motet.recipe import Recipe
 from serve.event_schemas import EventRequest, EventsResponse
 from serve.gate import Busy
@@ -63,9 +66,10 @@ def place_of_log(args: dict[str, Any], recipe: Recipe, release: Path) -> EventSe
     return settings.model_copy(update={"path": folder_of_log(settings.path, release, "events", "events")})
 
 
-def open_log(settings: dict[str, Any], name: str) -> EventStore | None:
-    """Return the log that `place_of_log` found, as plain types; None if there is none."""
-    return open_store(EventSettings.model_validate(settings), Path(), name)
+def open_log(settings: dict[str, Any], name: str, watch: Watch) -> EventStore | None:
+    """Return the log that `place_of_log` found, as plain types, without those who were forgotten; None without one."""
+    store = open_store(EventSettings.model_validate(settings), Path(), name)
+    return None if store is None else Sieve(store, watch)
 
 
 @serve.deployment(name="EventLog")
@@ -76,10 +80,12 @@ class EventLog:
         settings: from `place_of_log`, as plain types.
         name: the recipe's.
         items: from `item_log.place_of_items`.
+        workspace: whose forgotten users' events are not written; None if there is none.
     """
 
-    def __init__(self, settings: dict[str, Any], name: str, items: LogPlace) -> None:
-        store, item_store = open_log(settings, name), open_item_log(items)
+    def __init__(self, settings: dict[str, Any], name: str, items: LogPlace, workspace: str | None = None) -> None:
+        watch = Watch(Path(workspace) if workspace is not None else None)
+        store, item_store = open_log(settings, name, watch), open_item_log(items)
         assert store is not None
         assert item_store is not None
         self.commit = GroupCommit(store, settings["fsync_ms"])
@@ -127,9 +133,11 @@ class Recorder:
         log: handle of the EventLog; None records nothing.
         recipe: says how far a time may lie in the future, and how many requests the Gateway takes; events may be half
             of these, so that a writer that is down leaves room for recommendations.
+        watch: says who was forgotten, and by which names users are stored.
     """
 
-    def __init__(self, log: DeploymentHandle | None, recipe: Recipe) -> None:
+    def __init__(self, log: DeploymentHandle | None, recipe: Recipe, watch: Watch) -> None:
+        self.watch = watch
         self.log = None if log is None else log.options(_by_reference=False)
         self.future_seconds = recipe.data.clean.future_seconds
         self.most, self.waiting = max(1, recipe.serve.gateway.max_queued // 2), 0
@@ -144,11 +152,14 @@ class Recorder:
         if self.log is None:
             return refuse("this endpoint records no events (serve.events.store is none)", where="path", status=404)
         events = to_events(asked, self.future_seconds)
+        privacy = self.watch.now
+        events = [replace(event, user=privacy.stored(event.user)) for event in events]
+        kept = [event for event in events if not privacy.forgets(event.user)]
         if self.waiting >= self.most:
             raise Busy
         self.waiting += 1
         try:
-            recorded = sum(await append_to(self.log.append, events))
+            recorded = sum(await append_to(self.log.append, kept)) if kept else 0
         except EventLogError as error:
             _log.warning("events were not acknowledged: %s", error)
             said = "the events are not acknowledged; send them again with the same event_id, so that they count once"
@@ -156,7 +167,8 @@ class Recorder:
         finally:
             self.waiting -= 1
         names = [event.event_id for event in events]
-        return EventsResponse(event_ids=names, recorded=recorded, repeated=len(events) - recorded)
+        gone = len(events) - len(kept)
+        return EventsResponse(event_ids=names, recorded=recorded, repeated=len(kept) - recorded, forgotten=gone)
 
 
 async def append_to(log: Any, entries: Sequence[Any]) -> list[bool]:

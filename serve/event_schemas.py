@@ -49,3 +49,4 @@ class EventsResponse(BaseModel):
     event_ids: list[str] = Field(description="The ids, in the order of the request.")
     recorded: int = Field(description="How many of them are new.")
     repeated: int = Field(description="How many were known by their id already, and count once.")
+    forgotten: int = Field(description="How many are left out, since their users were forgotten.")

@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle
 
 from motet.errors import RequestError
 from motet.guard_settings import LimitSettings
+from motet.privacy.watch import Watch
 from motet.recommend import Query
 from motet.release.keys import Keys
 from serve.admin import FIXED, Admin
@@ -44,6 +45,7 @@ from serve.item_schemas import (
 from serve.item_writer import ItemWriter
 from serve.ladder import Ladder
 from serve.meters import Meters
+from serve.places import workspace_of
 from serve.schemas import (
     MOST_ITEMS,
     Health,
@@ -106,12 +108,13 @@ class Gateway:
             Step(name, handle, RetryBudget(settings.retry_share), self.meters) for name, handle in handles.items()
         )
         self.ladder = Ladder(self.embedder, self.retriever, self.reranker, self.meters)
-        self.recorder = Recorder(events, recipe)
+        self.watch = Watch(workspace_of(Path(folder)), recipe.privacy.pseudonymise)
+        self.recorder = Recorder(events, recipe, self.watch)
         required, limits = guarded or (settings.keys, settings.limits.model_dump())
         keys = None if conductor is None else Keys(Path(folder).parent.parent)
         self.guard = Guard(keys, required == "required", LimitSettings.model_validate(limits), self.meters)
         self.follower, self.admin = Follower(conductor, fronts), Admin(conductor)
-        self.answer_log = AnswerLog(records or {"store": "none"}, self.meters)
+        self.answer_log = AnswerLog(records or {"store": "none"}, self.meters, self.watch)
         self.item_writer = ItemWriter(events, self.embedder, self.follower, settings.gateway.max_queued)
         self._following = asyncio.create_task(keep_up(self.follower.catch_up))
         await self._warm_up()
@@ -134,9 +137,18 @@ class Gateway:
         """Return the moment by which the steps must have answered."""
         return Deadline(self.seconds * _FOR_STEPS)
 
-    def _admit(self, user: str | None) -> None:
-        if user is not None:
-            self.guard.admit({user: 1})
+    def _user(self, asked: str | None) -> str | None:
+        """Return the name by which one who asks is stored; who was forgotten is nobody in particular.
+
+        Raises:
+            TooOften: if they must wait.
+        """
+        if asked is None:
+            return None
+        privacy = self.watch.now
+        name = privacy.stored(asked)
+        self.guard.admit({name: 1})
+        return None if privacy.forgets(name) else name
 
     @app.post("/v1/recommend", responses=REFUSED | BUSY)
     async def recommend(
@@ -145,9 +157,9 @@ class Gateway:
         trace: Annotated[bool, InQuery(description="Say how the list came about.")] = False,
     ) -> RecommendResponse:
         """Recommend items with task scores, sources and reasons."""
-        self._admit(request.user_id)
-        name, deadline, front = uuid.uuid4().hex, self.deadline(), self.follower.front_for(request.user_id)
-        query = front.weighed(to_query(request), self.follower.state.surfaces)
+        user = self._user(request.user_id)
+        name, deadline, front = uuid.uuid4().hex, self.deadline(), self.follower.front_for(user)
+        query = front.weighed(replace(to_query(request), user=user), self.follower.state.surfaces)
         query = replace(query, request=name, recorded=self.answer_log.wants(name))
         with self.gate.enter(), self.follower.counts_failure(front):
             answer = await self.ladder.climb(front, query, deadline, trace)
@@ -165,9 +177,9 @@ class Gateway:
         k: Annotated[int, InQuery(ge=1, le=MOST_ITEMS, description="Length of the list.")] = 10,
     ) -> ExplainResponse:
         """Say what keeps an item out of a user's list: the stage, and the rule or the rank."""
-        self._admit(user_id)
-        deadline, front = self.deadline(), self.follower.front_for(user_id)
-        query = front.weighed(Query(user=user_id, surface=surface, k=k), self.follower.state.surfaces)
+        user = self._user(user_id)
+        deadline, front = self.deadline(), self.follower.front_for(user)
+        query = front.weighed(Query(user=user, surface=surface, k=k), self.follower.state.surfaces)
         with self.gate.enter():
             found = await self.ladder.explain(front, query, item, deadline)
         return ExplainResponse(release=front.release, item=item, **asdict(found))
@@ -176,7 +188,7 @@ class Gateway:
     async def record(self, events: EventsBody) -> Any:
         """Record one event, or a list of at most 500; they are durable when this answers, and known to the next one."""
         asked = events if isinstance(events, list) else [events]
-        self.guard.admit(Counter(one.user_id for one in asked))
+        self.guard.admit(Counter(map(self.watch.now.stored, (one.user_id for one in asked))))
         return await self.recorder.record(asked)
 
     @app.get("/v1/items", responses=REFUSED)

@@ -15,6 +15,11 @@ from motet.serve_settings import ServeSettings
 S = TypeVar("S", bound=Section)
 
 
+def workspace_of(release: Path) -> Path | None:
+    """Return the workspace that a release lies in, if it does."""
+    return release.parent.parent if release.parent.name == "releases" else None
+
+
 def changed(settings: type[S], own: Mapping[str, Any], given: Mapping[str, Any], name: str) -> S:
     """Return a section of a recipe with some of its settings changed.
 

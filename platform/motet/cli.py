@@ -5,6 +5,7 @@ motet recommend                        motet doctor
 motet events export                    motet items export
 motet records export                   motet skew
 motet whatif                           motet keys add|list|revoke
+motet forget
 """
 
 import json
@@ -16,6 +17,7 @@ import typer
 import yaml
 
 from motet.errors import DataError, said_in_a_line
+from motet.forget_commands import forget
 from motet.log_commands import event_commands, item_commands
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
@@ -32,6 +34,7 @@ main.add_typer(item_commands, name="items")
 main.add_typer(record_commands, name="records")
 main.command()(whatif)
 main.command()(skew)
+main.command()(forget)
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]
@@ -118,12 +121,18 @@ def recommend(
     workspace: Workspace = _HERE,
 ) -> None:
     """Ask the current release for recommendations, without a server."""
-    from motet.recommend import Query, Recommender
+    from motet.privacy.watch import Watch
+    from motet.recommend import Query, Recommender, read_recipe
     from motet.release.publish import Releases
 
     with said_in_a_line():
-        query = Query(user=user, history=tuple(history) if history else None, text=text, surface=surface, k=k)
-        state, items = Recommender(Releases(workspace).current()).recommend(query)
+        release = Releases(workspace).current()
+        watch = Watch(workspace, read_recipe(release).privacy.pseudonymise)
+        named = watch.now.stored(user) if user is not None else None
+        query = Query(user=named, history=tuple(history) if history else None, text=text, surface=surface, k=k)
+        recommender = Recommender(release)
+        recommender.embedder.watch(watch)
+        state, items = recommender.recommend(query)
         shown = [{**vars(item), "reason": vars(item.reason)} for item in items]
         typer.echo(yaml.safe_dump({"user": state.level, "items": shown}, sort_keys=False, allow_unicode=True).rstrip())
 

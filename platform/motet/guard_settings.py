@@ -1,4 +1,4 @@
-"""The parts of `serve` that say who may ask, and how often."""
+"""Who may ask the endpoint how often, and under which names users are stored."""
 
 from pydantic import Field
 
@@ -14,3 +14,11 @@ class LimitSettings(Section):
     """Requests and events a second of one user, on average; 0 is no limit."""
     burst: int = Field(default=20, ge=1, le=1_000_000)
     """How many may come at once after a pause."""
+
+
+class PrivacySettings(Section):
+    """What the workspace holds of users."""
+
+    pseudonymise: bool = False
+    """Store keyed hashes in place of user ids, everywhere. Ids are hashed at the door of the endpoint and as files are
+    read; the key is `privacy/key` of the workspace."""

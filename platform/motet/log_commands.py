@@ -24,7 +24,7 @@ def export(
     """Write all events of a workspace's log to a parquet file that can stand among the interactions of a recipe."""
     from motet.event_settings import EventSettings
     from motet.events.export import export as write
-    from motet.events.store import open_store
+    from motet.events.sieve import open_events
     from motet.recommend import read_recipe
     from motet.release.publish import CURRENT, Releases
 
@@ -32,7 +32,7 @@ def export(
         releases = Releases(workspace)
         recipe = read_recipe(releases.current()) if (releases.folder / CURRENT).is_file() else None
         settings = recipe.serve.events if recipe else EventSettings()
-        store = open_store(settings, workspace / "events", recipe.name if recipe else "")
+        store = open_events(settings, workspace, recipe.name if recipe else "")
         if store is None:
             raise DataError(f"{workspace}: its release records no events (serve.events.store is none)")
         typer.echo(f"{write(store, target, recipe):,} events in {target}")

@@ -3,7 +3,7 @@
 users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking, label:<task>
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,6 +103,11 @@ class People:
         """The last known moment of the log, at which stored users count as asking."""
         moments_N = self.table.column("timestamps").combine_chunks().flatten()
         return int(moments_N.to_numpy().max()) if len(moments_N) else None
+
+    def without(self, forgets: Callable[[str], bool]) -> "People":
+        """Return the table without some users."""
+        kept = [not forgets(user) for user in self.table.column("user").to_pylist()]
+        return self if all(kept) else replace(self, table=self.table.filter(pa.array(kept, pa.bool_())))
 
     @property
     def text_dim(self) -> int:

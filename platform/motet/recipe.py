@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from motet.data_settings import DataSettings, Section
+from motet.guard_settings import PrivacySettings
 from motet.kinds import KINDS, LARGER_IS_BETTER
 from motet.search import wrong_space
 from motet.serve_settings import ServeSettings
@@ -65,6 +66,7 @@ class Recipe(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     release: ReleaseSettings = ReleaseSettings()
     serve: ServeSettings = ServeSettings()
+    privacy: PrivacySettings = PrivacySettings()
     resources: ResourceSettings = ResourceSettings()
     tune: TuneSettings | None = Field(default=None, description="What jobs/tune.py searches.")
 

@@ -99,7 +99,7 @@ def skew(
 ) -> None:
     """Ask logged requests again in one process, and list what differs from what the endpoint did."""
     from motet.errors import ReleaseError
-    from motet.events.store import open_store
+    from motet.events.sieve import open_events
     from motet.itemlog.place import open_items
     from motet.recommend import Recommender, read_recipe
     from motet.records.reader import sample_rows
@@ -112,7 +112,7 @@ def skew(
         releases = Releases(workspace)
         recipe = read_recipe(releases.current())
         logs = Logs(
-            open_store(recipe.serve.events, workspace / "events", recipe.name),
+            open_events(recipe.serve.events, workspace, recipe.name),
             open_items(recipe.serve.events, workspace, recipe.name),
         )
 
@@ -155,14 +155,14 @@ def export(
     """Write what was shown, joined with the events that came of it, as interactions for data.interactions.records."""
     import time
 
-    from motet.events.store import open_store
+    from motet.events.sieve import open_events
     from motet.recommend import read_recipe
     from motet.records.impressions import Rules, export_impressions
     from motet.release.publish import Releases
 
     with said_in_a_line():
         recipe = read_recipe(Releases(workspace).current())
-        store = open_store(recipe.serve.events, workspace / "events", recipe.name)
+        store = open_events(recipe.serve.events, workspace, recipe.name)
         rules = Rules(recipe, round(time.time() * 1000), window_days, answered)
         found = export_impressions(records_folder(workspace, recipe), store, target, rules)
     said = ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.kinds.items())) or "none"

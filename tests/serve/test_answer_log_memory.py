@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 
+from motet.privacy.watch import Watch
 from serve.answer_log import _MOST_RELEASES, AnswerLog
 from serve.meters import Meters
 
@@ -20,7 +21,7 @@ class ShelfWithLog:
 
 
 def test_the_ids_of_the_latest_releases_are_known_and_no_others():
-    log = AnswerLog({"store": "none"}, Meters())
+    log = AnswerLog({"store": "none"}, Meters(), Watch(None))
     shelves = [ShelfWithLog(f"i{number}") for number in range(3 * _MOST_RELEASES)]
     for number, shelf in enumerate(shelves):
         log._remember("kept", shelves[0])

@@ -13,6 +13,7 @@ import pytest
 from motet.errors import ReleaseError, RequestError
 from motet.events.segments import Segments
 from motet.events.store import START
+from motet.privacy.watch import Watch
 from motet.recommend import Query, Recommender, read_recipe
 from serve.event_log import Recorder, place_of_log, to_events
 from serve.event_schemas import EventRequest
@@ -61,7 +62,10 @@ def test_the_next_answer_knows_the_event_whichever_replica_gives_it(endpoint, re
     for number in range(6):
         shown, _ = recommend(endpoint, user_id="u03")
         event = {"user_id": "u03", "item_id": shown[0], "kind": "rating", "value": 5, "event_id": f"next-{number}"}
-        assert post(endpoint, event) == (200, {"event_ids": [f"next-{number}"], "recorded": 1, "repeated": 0})
+        assert post(endpoint, event) == (
+            200,
+            {"event_ids": [f"next-{number}"], "recorded": 1, "repeated": 0, "forgotten": 0},
+        )
         for _ in range(4):
             now, answer = recommend(endpoint, user_id="u03")
             assert sorted(now) == sorted(shown[1:])
@@ -82,8 +86,13 @@ def test_someone_new_is_known_from_the_first_event_on(endpoint):
 
 def test_a_repeat_is_acknowledged_and_counts_once(endpoint, log):
     event = {"user_id": "again", "item_id": "i05", "event_id": "once"}
-    assert post(endpoint, event)[1] == {"event_ids": ["once"], "recorded": 1, "repeated": 0}
-    assert post(endpoint, [event, event])[1] == {"event_ids": ["once", "once"], "recorded": 0, "repeated": 2}
+    assert post(endpoint, event)[1] == {"event_ids": ["once"], "recorded": 1, "repeated": 0, "forgotten": 0}
+    assert post(endpoint, [event, event])[1] == {
+        "event_ids": ["once", "once"],
+        "recorded": 0,
+        "repeated": 2,
+        "forgotten": 0,
+    }
     assert ids(log).count("once") == 1
 
 
@@ -267,7 +276,8 @@ def test_where_events_go(release, tmp_path):
 
 
 def test_a_graph_without_events_says_so(release):
-    answer = asyncio.run(Recorder(None, read_recipe(release)).record(EventRequest(user_id="u", item_id="i")))
+    recorder = Recorder(None, read_recipe(release), Watch(None))
+    answer = asyncio.run(recorder.record([EventRequest(user_id="u", item_id="i")]))
     assert answer.status_code == 404
     assert b"serve.events.store is none" in answer.body
 
@@ -287,11 +297,11 @@ def test_waiting_events_leave_room_for_recommendations(release):
             return asyncio.get_running_loop().create_future()
 
     async def run():
-        recorder = Recorder(Silent(), read_recipe(release))
-        waiting = [asyncio.create_task(recorder.record(EventRequest(user_id="u", item_id="i"))) for _ in range(32)]
+        recorder = Recorder(Silent(), read_recipe(release), Watch(None))
+        waiting = [asyncio.create_task(recorder.record([EventRequest(user_id="u", item_id="i")])) for _ in range(32)]
         await asyncio.sleep(0)
         with pytest.raises(Busy):
-            await recorder.record(EventRequest(user_id="u", item_id="i"))
+            await recorder.record([EventRequest(user_id="u", item_id="i")])
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)

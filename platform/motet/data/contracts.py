@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motet.data.columns import as_text
+from motet.data.private_rows import with_names
 from motet.data.reading import COUNT
 from motet.data.split import split_by_column
 from motet.data_settings import Clean, Entity, Interactions, ValueRange
+from motet.privacy.privacy import Privacy
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _NOT_FINITE = r"(?i)^\s*[-+]?(nan|inf|infinity)\s*$"
@@ -35,6 +37,8 @@ class Checked:
     raw: pa.Table
     reasons: pa.Array
     columns: dict[str, pa.Array] = field(default_factory=dict)
+    hidden: tuple[str, pa.Array] | None = None
+    """A raw column that `_raw` leaves out, and of which rows."""
 
     def flag(self, bad: pa.Array, reason: str) -> None:
         """Give `reason` to the rows where `bad` is true and that have none yet."""
@@ -46,15 +50,41 @@ class Checked:
         """Return a raw column as one array."""
         return self.raw.column(name).combine_chunks()
 
+    def hide(self, name: str, privacy: Privacy) -> None:
+        """Leave raw ids out of `_raw`; called before anything is flagged.
+
+        All of them if they become pseudonyms; else those of rows that could not be read, in which nobody can tell the
+        id of one who was forgotten from the rest.
+        """
+        unread = pc.is_valid(self.reasons)
+        self.hidden = name, pc.or_(unread, pa.scalar(privacy.pseudonymise))
+
     def table(self) -> pa.Table:
         """Return typed columns + `_file`, `_row`, `_problem`, `_raw`."""
         bad = pc.and_(pc.is_valid(self.reasons), pc.not_equal(pc.fill_null(self.reasons, ""), COUNT))
         place = {name: self.column(name) for name in ("_file", "_row")}
-        return pa.table({**self.columns, **place, "_problem": self.reasons, "_raw": _raw_json(self.raw, bad)})
+        return pa.table({**self.columns, **place, "_problem": self.reasons, "_raw": _raw_json(self._shown(), bad)})
+
+    def named(self, key: str, privacy: Privacy | None) -> pa.Table:
+        """Return `table` with users by the names that are stored."""
+        return self.table() if self.hidden is None or privacy is None else with_names(self.table(), key, privacy)
+
+    def _shown(self) -> pa.Table:
+        if self.hidden is None:
+            return self.raw
+        name, rows = self.hidden
+        column = self.column(name)
+        shown = pc.if_else(rows, pa.scalar(None, column.type), column)
+        return self.raw.set_column(self.raw.column_names.index(name), name, shown)
 
 
 def check_interactions(
-    table: pa.Table, spec: Interactions, clean: Clean, values: dict[str, str], now_ms: int
+    table: pa.Table,
+    spec: Interactions,
+    clean: Clean,
+    values: dict[str, str],
+    now_ms: int,
+    privacy: Privacy | None = None,
 ) -> pa.Table:
     """Check a batch of the event log.
 
@@ -64,12 +94,15 @@ def check_interactions(
         clean: the recipe's limits.
         values: {value column: number or category} that labels read.
         now_ms: the start of the run in milliseconds since 1970.
+        privacy: who was forgotten, and whether ids become pseudonyms.
 
     Returns:
         user, item (string), timestamp (int64, milliseconds), the value columns, `_file`, `_row`,
         `_problem`, `_raw`.
     """
     checked = Checked(table, table.column("_problem").combine_chunks())
+    if privacy is not None and privacy.active:
+        checked.hide(spec.user, privacy)
     for source, name in ((spec.user, "user"), (spec.item, "item")):
         checked.columns[name] = _ids(checked, source, clean.max_id_chars)
     checked.columns["timestamp"] = _timestamps(checked, spec, now_ms + 1000 * clean.future_seconds)
@@ -80,7 +113,9 @@ def check_interactions(
             checked.columns[name] = _texts(checked, name, clean.max_text_chars)
     if spec.propensity is not None:
         _flag_propensities(checked, spec.propensity)
-    return checked.table()
+    return (
+        checked.table() if checked.hidden is None or privacy is None else with_names(checked.table(), "user", privacy)
+    )
 
 
 def _flag_propensities(checked: Checked, name: str) -> None:
@@ -89,7 +124,9 @@ def _flag_propensities(checked: Checked, name: str) -> None:
     checked.flag(pc.greater(checked.columns[name], 1.0), f"{name} is above 1")
 
 
-def check_entities(table: pa.Table, spec: Entity, clean: Clean, text_required: bool) -> pa.Table:
+def check_entities(
+    table: pa.Table, spec: Entity, clean: Clean, text_required: bool, privacy: Privacy | None = None
+) -> pa.Table:
     """Check a batch of items or users.
 
     Args:
@@ -97,12 +134,15 @@ def check_entities(table: pa.Table, spec: Entity, clean: Clean, text_required: b
         spec: the recipe's names.
         clean: the recipe's limits.
         text_required: whether a row without any text goes to quarantine.
+        privacy: of users, who was forgotten, and whether ids become pseudonyms.
 
     Returns:
         id (string), each number column (float64), each category column (list of string), `text:<name>` of each
         column of the text or the title, `_file`, `_row`, `_problem`, `_raw`.
     """
     checked = Checked(table, table.column("_problem").combine_chunks())
+    if privacy is not None and privacy.active:
+        checked.hide(spec.id, privacy)
     checked.columns["id"] = _ids(checked, spec.id, clean.max_id_chars)
     for name in spec.shown:
         checked.columns[f"text:{name}"] = _texts(checked, name, clean.max_text_chars)
@@ -113,7 +153,7 @@ def check_entities(table: pa.Table, spec: Entity, clean: Clean, text_required: b
     if text_required and spec.text:
         empty = [pc.is_null(checked.columns[f"text:{name}"]) for name in spec.text]
         checked.flag(reduce(pc.and_, empty), "no text")
-    return checked.table()
+    return checked.named("id", privacy)
 
 
 def _attribute(checked: Checked, name: str, clean: Clean) -> pa.Array:

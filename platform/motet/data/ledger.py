@@ -1,4 +1,4 @@
-"""The row ledger: read = kept + quarantined + merged + removed, or the stage fails."""
+"""The row ledger: read = kept + quarantined + merged + removed + forgotten, or the stage fails."""
 
 import json
 from collections import Counter
@@ -27,6 +27,8 @@ class Ledger:
     """Rows of items that the item log removed."""
     added: int = 0
     """Of those kept, the items that the item log alone has."""
+    forgotten: int = 0
+    """Rows of users who were forgotten."""
 
     def add(self, other: "Ledger") -> None:
         """Add the counts of a part."""
@@ -36,12 +38,14 @@ class Ledger:
         self.merged += other.merged
         self.removed += other.removed
         self.added += other.added
+        self.forgotten += other.forgotten
         self.reasons.update(other.reasons)
 
     def check(self, table: str) -> None:
         """Raise DataError unless the ledger balances."""
-        found = self.kept + self.quarantined + self.merged + self.removed
+        found = self.kept + self.quarantined + self.merged + self.removed + self.forgotten
         of_removed = f"removed {self.removed} + " if self.removed else ""
+        of_removed += f"forgotten {self.forgotten} + " if self.forgotten else ""
         if self.read != found:
             raise DataError(
                 f"the row ledger of {table} is out of balance: read {self.read} rows but kept {self.kept} + "

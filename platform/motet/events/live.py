@@ -15,6 +15,7 @@ release was made from them; until then their items count as not met. All users w
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -63,6 +64,14 @@ class LiveUsers:
                     self._waiting.popitem(last=False)
             elif self._counts(event):
                 self._hold(event)
+
+    def forget(self, forgets: Callable[[str], bool], people: People) -> None:
+        """Let go of some users, and of the table of stored users that still has them."""
+        with self._lock:
+            self.people = people
+            self._events = {user: held for user, held in self._events.items() if not forgets(user)}
+            kept = {name: event for name, event in self._waiting.items() if not forgets(event.user)}
+            self._waiting = OrderedDict(kept)
 
     def _hold(self, event: Event) -> None:
         held = self._events.setdefault(event.user, deque(maxlen=2 * self.recipe.model.history))

@@ -84,6 +84,17 @@ class RedisStream(Generic[T]):
             if len(page) < _PAGE:
                 return
 
+    def remove(self, entries: Sequence[tuple[Position, str]]) -> None:
+        """Delete entries by (position, id), and forget their ids.
+
+        Raises:
+            EventLogError: if the server is not there or refuses.
+        """
+        for start in range(0, len(entries), _PAGE):
+            positions, names = zip(*entries[start : start + _PAGE], strict=True)
+            self._ask(_WRITE_S, "xdel", self.key, *positions)
+            self._ask(_WRITE_S, "srem", f"{self.key}:ids", *names)
+
     def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():

@@ -14,6 +14,8 @@ tail but a damaged disk: it is skipped and reported, its neighbours stay.
 Reading needs no lock: a reader goes to the last whole line and no further, so a line that is being written is read
 whole the next time. It may see a line a moment before it is synced.
 
+A line that begins with `erased` held an event of a user who was forgotten; readers go over it.
+
 Each id counts once for as long as its segment is there: the writer knows all ids (16 bytes each, `IdSet`).
 """
 
@@ -32,6 +34,8 @@ from motet.events.store import START, Position
 from motet.storage import fsync_path
 
 T = TypeVar("T")
+ERASED = b"erased  "
+"""What an erased line begins with; the rest is spaces. No checksum is spelled so."""
 _CHUNK = 1 << 22
 _log = logging.getLogger(__name__)
 
@@ -73,8 +77,9 @@ class Segments(Generic[T]):
                 fsync_path(self.folder.parent)
             self._lock = _locked(self.folder / ".lock")
             self._ids, end = IdSet(), START
-            for end, entry in self.read():  # noqa: B007
-                self._ids.add(self.codec.id_of(entry))
+            for end, entry in self._read(START):  # noqa: B007
+                if entry is not None:
+                    self._ids.add(self.codec.id_of(entry))
             self._mend(end)
         except BaseException as error:
             self.close()
@@ -153,6 +158,16 @@ class Segments(Generic[T]):
 
     def read(self, after: Position = START) -> Iterator[tuple[Position, T]]:
         """Yield (position, entry) after a position; see `Store.read`."""
+        for position, entry in self._read(after):
+            if entry is not None:
+                yield position, entry
+
+    def files(self) -> list[Path]:
+        """Return the segments, the oldest first."""
+        return [self._path(number) for number in self._numbers()]
+
+    def _read(self, after: Position) -> Iterator[tuple[Position, T | None]]:
+        """Yield what `read` does, and the places of erased lines with None."""
         number, offset = _place(after)
         numbers = [one for one in self._numbers() if one >= number]  # asked first: all but the last grow no more
         for one in numbers:
@@ -171,8 +186,8 @@ def _place(position: Position) -> tuple[int, int]:
     return (int(number), int(offset)) if position else (0, 0)
 
 
-def _lines(path: Path, offset: int, codec: Codec[T]) -> Iterator[tuple[int, T]]:
-    """Yield (end, event) for each whole line of a segment after an offset."""
+def _lines(path: Path, offset: int, codec: Codec[T]) -> Iterator[tuple[int, T | None]]:
+    """Yield (end, event) for each whole line of a segment after an offset; None for an erased one."""
     with path.open("rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size <= offset:
             return
@@ -183,7 +198,7 @@ def _lines(path: Path, offset: int, codec: Codec[T]) -> Iterator[tuple[int, T]]:
             for line in lines:
                 at += len(line) + 1
                 entry = codec.unframe(line)
-                if entry is None:
+                if entry is None and not line.startswith(ERASED):
                     damaged += 1
                     continue
                 if damaged:

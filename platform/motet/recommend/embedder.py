@@ -1,5 +1,6 @@
 """Embedder: who is asking. Queries to user states, by the user tower and the language model."""
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from motet.itemlog.live import LiveItems
 from motet.model.io import load_model
 from motet.model.users import Events
 from motet.people import People, Person
+from motet.privacy.privacy import Privacy
+from motet.privacy.watch import Watch
 from motet.recommend.attributes import with_attributes
 from motet.recommend.query import Query, read_recipe
 from motet.retrieval.catalogue import ItemTable
@@ -51,6 +54,7 @@ class Embedder:
         self._encoders = {} if encoders is None else encoders
         self._live: LiveUsers | None = None
         self._live_items: LiveItems | None = None
+        self._watch, self._privacy, self._forgetting = Watch(None), Privacy(None), threading.Lock()
 
     def follow_items(self, store: Readable[ItemEntry]) -> None:
         """Know from now on the items that an item log adds, changes and removes; before `follow`."""
@@ -61,8 +65,26 @@ class Embedder:
         self._live = LiveUsers(store, self.recipe, self.items, self.people)
         self._live.catch_up()
 
+    def watch(self, watch: Watch) -> None:
+        """Leave out from now on whoever was forgotten in a workspace."""
+        self._watch = watch
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of those who were forgotten since the last look."""
+        if self._watch.now is self._privacy:
+            return
+        with self._forgetting:
+            privacy = self._watch.now
+            if privacy.tombstones != self._privacy.tombstones:
+                self.people = self.people.without(privacy.forgets)
+                if self._live is not None:
+                    self._live.forget(privacy.forgets, self.people)
+            self._privacy = privacy
+
     def catch_up(self) -> None:
-        """Read what the followed logs have by now; answers do so by themselves."""
+        """Read what the followed logs have by now, and who was forgotten; answers do so by themselves."""
+        self._forget()
         self._catch_up_with_items()
         if self._live is not None:
             self._live.catch_up()
@@ -119,6 +141,7 @@ class Embedder:
 
     def answers(self, queries: Sequence[Query]) -> list[UserState | RequestError]:
         """Return for each query its state, or why it cannot be answered; the tower runs once for all."""
+        self._forget()
         self._catch_up_with_items()
         with self.items.standstill.looking():
             people = [self._person_or_error(query) for query in queries]

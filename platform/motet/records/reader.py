@@ -32,15 +32,21 @@ def record_tables(folder: Path, columns: list[str] | None = None) -> Iterator[pa
         DataError: if there is none, or one is damaged.
     """
     for path in record_files(folder):
-        try:
-            yield (
-                pq.ParquetFile(path, page_checksum_verification=True)
-                .read(columns=columns)
-                .select(columns or SCHEMA.names)
-            )
-        except (pa.ArrowInvalid, OSError, KeyError) as error:
-            said = str(error).splitlines()[0]
-            raise DataError(f"{path} is damaged or no file of records ({said}); move it away") from error
+        yield read_records(path, columns)
+
+
+def read_records(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return the records of a file.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    try:
+        found = pq.ParquetFile(path, page_checksum_verification=True).read(columns=columns)
+        return found.select(columns or SCHEMA.names)
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        said = str(error).splitlines()[0]
+        raise DataError(f"{path} is damaged or no file of records ({said}); move it away") from error
 
 
 def sample_rows(folder: Path, most: int | None = None, surface: str | None = None) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ class RecordWriter:
         settings: the recipe's.
         ids_of: gives the item ids by place of a release.
         on_drop: is told how many records were dropped, by any thread.
+        forgets: says of a user who was forgotten that no record of theirs is written.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class RecordWriter:
         settings: RecordSettings,
         ids_of: Callable[[str], pa.Array],
         on_drop: Callable[[int], None] = lambda _: None,
+        forgets: Callable[[str | None], bool] = lambda _: False,
     ) -> None:
+        self.forgets = forgets
         self.folder, self.settings, self.ids_of, self.on_drop = folder, settings, ids_of, on_drop
         self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self._number = 0
@@ -87,6 +90,9 @@ class RecordWriter:
 
     def _write(self, records: list[Record]) -> None:
         """Write a file; what cannot be written is dropped and said, so that later records still are."""
+        records = [one for one in records if not self.forgets(one.query.user)]
+        if not records:
+            return
         self._number += 1
         path = self.folder / f"{self.name}-{self._number:08d}.parquet"
         try:

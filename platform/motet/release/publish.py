@@ -26,7 +26,7 @@ from motet.settings import ReleaseSettings
 from motet.storage import fsync_path, read_manifest, safe_join, write_atomic
 
 CURRENT, CANDIDATE = "CURRENT", "CANDIDATE"
-_TEMPORARY = ".tmp"
+TEMPORARY = ".tmp"
 _REPLAY_SECONDS = 300
 
 
@@ -64,7 +64,7 @@ class Releases:
             ReleaseError: if there is none of that name.
         """
         folder = safe_join(self.folder, name)
-        if not folder.is_dir() or folder.suffix == _TEMPORARY:
+        if not folder.is_dir() or folder.suffix == TEMPORARY:
             raise ReleaseError(f"release {name!r} does not exist; releases: {[one.id for one in self.all()]}")
         return folder
 
@@ -91,13 +91,14 @@ class Releases:
         current = (self.folder / CURRENT).read_text().strip() if (self.folder / CURRENT).is_file() else None
         found = []
         for path in self.folder.iterdir():
-            manifest = _manifest(path) if path.suffix != _TEMPORARY else None
+            manifest = _manifest(path) if path.suffix != TEMPORARY else None
             if manifest is not None:
                 found.append(Released(path.name, path, manifest, path.name == current))
         return sorted(found, key=lambda one: (str(one.manifest["created"]), one.id))
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Be the only one who publishes, for as long as this lasts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
@@ -118,10 +119,10 @@ class Releases:
         Raises:
             ReleaseError: if it does not verify, does not answer its golden requests, or the gate refuses it.
         """
-        with self._lock():
-            for left in self.folder.glob(f"*{_TEMPORARY}"):
+        with self.locked():
+            for left in self.folder.glob(f"*{TEMPORARY}"):
                 shutil.rmtree(left, ignore_errors=True)
-            temporary = self.folder / f"{uuid.uuid4().hex[:12]}{_TEMPORARY}"
+            temporary = self.folder / f"{uuid.uuid4().hex[:12]}{TEMPORARY}"
             temporary.mkdir()
             try:
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -132,7 +133,7 @@ class Releases:
                 name = release_id(manifest)
                 temporary.rename(self.folder / name)
                 fsync_path(self.folder)
-                self._point(name)
+                self.point(name)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
             return Released(name, self.folder / name, manifest, True)
@@ -157,7 +158,8 @@ class Releases:
                 "or raise it"
             )
 
-    def _point(self, name: str) -> None:
+    def point(self, name: str) -> None:
+        """Make a release the current one, under the lock."""
         write_atomic(self.folder / CURRENT, name + "\n")
         if self.candidate_id() == name:
             (self.folder / CANDIDATE).unlink()
@@ -176,7 +178,7 @@ class Releases:
         Raises:
             ReleaseError: if there is none of that name, it does not verify, or it is the current one.
         """
-        with self._lock():
+        with self.locked():
             self.verified(name)
             if name == self.current_id():
                 raise ReleaseError(f"{name} is the current release already; try out another one")
@@ -189,7 +191,7 @@ class Releases:
         Raises:
             ReleaseError: if there is none, or another one.
         """
-        with self._lock():
+        with self.locked():
             candidate = self.candidate_id()
             if candidate is None or name not in (None, candidate):
                 raise ReleaseError(f"{name or 'no release'} is not being tried out; the candidate is {candidate}")
@@ -215,7 +217,7 @@ class Releases:
         Raises:
             ReleaseError: if there is none, or it does not verify.
         """
-        with self._lock():
+        with self.locked():
             names = [one.id for one in self.all()]
             if name is None:
                 current = self.current_id()
@@ -224,7 +226,7 @@ class Releases:
                     raise ReleaseError(f"{current} is the oldest release; there is none to roll back to")
                 name = names[place - 1]
             self.verified(name)
-            self._point(name)
+            self.point(name)
             return name
 
 
