@@ -12,11 +12,9 @@ import pytest
 
 from jobs.cluster import devices_for
 from jobs.embed import embed
-from jobs.fit import Fit, network_trainer, read_labels
 from jobs.prepare import prepare
 from jobs.stages import Run, claim_workspace
 from jobs.train import read_metrics, released, train, train_inputs
-from motet.data.moments import BEFORE_VALIDATION
 from motet.data.parquet import read_parquet
 from motet.errors import TrainingError
 from motet.estimates import ESTIMATES, NAMES, Estimates
@@ -142,26 +140,6 @@ def test_who_trains_is_no_part_of_what_is_trained(shop):
         asked[name] = train_inputs(recipe, results["prepare"], results["embed"])
     own = train_inputs(run.recipe, results["prepare"], results["embed"])
     assert {name for name, one in asked.items() if one != own} == {"learning_rate", "epochs"}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_checkpoint_of_two_workers_goes_on_with_one_and_with_four(tmp_path, minilm):
-    """Six epochs, two by two workers, two by one, two by four: each epoch once, and the loss falls on."""
-    file = write_shop(tmp_path, minilm, train={"epochs": 6, "patience": 6, "batch_size": 16, "learning_rate": 0.01})
-    run = Run(load_recipe(file, ["train.cpus_per_worker=0.25"]))
-    claim_workspace(run)
-    prepared = prepare(run)
-    embedded = embed(run, prepared)
-    for workers, last in ((2, 2), (1, 4), (4, 6)):
-        now = Run(load_recipe(file, ["train.cpus_per_worker=0.25", f"train.workers={workers}"]))
-        fit = Fit(BEFORE_VALIDATION, tmp_path / "checkpoints", last=last)
-        network_trainer(now, prepared, embedded, read_labels(tmp_path / "labels", fit, now.recipe, prepared), fit).fit()
-    epochs = read_metrics(tmp_path / "checkpoints")
-    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4, 5, 6]
-    assert [row["rows"] for row in epochs] == [720] * 6
-    losses = [row["losses"]["watch"] for row in epochs]
-    assert losses == sorted(losses, reverse=True)
 
 
 def test_a_request_for_more_than_there_is_is_refused_at_once(tmp_path, minilm):
