@@ -40,7 +40,7 @@ def test_the_next_release_is_made_from_the_log_as_well(tmp_path, minilm):
     assert result.id != before.id
     ledger = json.loads((result.folder / "ledger.json").read_text())
     items = {name: value for name, value in ledger["items"].items() if name != "reasons"}
-    assert items == {"read": 34, "kept": 30, "quarantined": 1, "merged": 2, "removed": 1, "added": 1}
+    assert items == {"read": 34, "kept": 30, "quarantined": 1, "merged": 2, "removed": 1, "added": 1, "forgotten": 0}
     assert ledger["interactions"]["quarantined"] == sum(row["item_id"] == "i5" for row in events())
     rows = {row["item"]: row for row in read_parquet(result.folder / "items").to_pylist()}
     assert set(rows) == {"today", *(f"i{n}" for n in range(30) if n != 5)}

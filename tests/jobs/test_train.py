@@ -169,7 +169,8 @@ def test_gpus_that_are_not_there_are_refused_by_each_stage(tmp_path, encoder_fol
 
 def test_compilation_without_a_compiler_is_refused_in_the_worker(shop, tmp_path, monkeypatch):
     run, results, _ = shop
-    compiled = run.recipe.model_copy(update={"train": run.recipe.train.model_copy(update={"compile": True})})
+    settings = run.recipe.train.model_copy(update={"compile": True, "learning_rate": 0.5})  # not trained yet
+    compiled = run.recipe.model_copy(update={"train": settings})
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(TrainingError, match=r"train.compile = true needs a C\+\+ compiler"):

@@ -56,8 +56,8 @@ def _problems(file: Path, text: str | None = None, *overrides: str) -> list[str]
          "r.yaml:13: surfaces.home.filter = {'genre': 'a'} is not a setting; "
          "did you mean surfaces.home.filters?" + _LIST),
         ("encoder:", "zzz: 1\nencoder:", "r.yaml:11: zzz = 1 is not a setting; settings here: data, encoder, evaluate, "
-         "index, model, name, ranking, release, resources, retrieval, seed, serve, surfaces, tasks, train, tune, "
-         "workspace" + _LIST),
+         "index, model, name, privacy, ranking, release, resources, retrieval, seed, serve, surfaces, tasks, train, "
+         "tune, workspace" + _LIST),
         ("    text: [title]\n", "", "r.yaml:4: data.items.text is missing; set it (motet recipe schema says how)"),
         ("encoder: {model: minilm}\n", "", "r.yaml:1: encoder is missing; set it (motet recipe schema says how)"),
         ("kind: binary", "kind: binry", "r.yaml:10: tasks.1.kind = 'binry': input should be 'retrieval', 'binary', "
