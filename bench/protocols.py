@@ -4,6 +4,7 @@ T        by time: 80 % and 90 % quantiles of the timestamp; targets are ratings 
 T-roll   five windows (q, q + 0.1] for q = .5 .6 .7 .8 .9, each with nothing later than its end
 L        leave one out: each user's last row is the test, the one before validation; ties in time by a seeded order
 R        ratings: a random 70 / 10 / 20 split by rows
+R-time   ratings: T's rows, of people with a history
 
 The total order of rows is (timestamp, user, item).
 """

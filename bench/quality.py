@@ -31,8 +31,11 @@ GOALS = {
     "T": {"ndcg": 0.31, "hit": 0.72, "coverage": 0.10},
     "L": {"ndcg": 0.155, "hit": 0.27},
     "T-new": {"ndcg": 1.15},
-    "R": {"rmse": 0.885, "like auc": 0.805, "ok accuracy": 0.858},
+    "R": {"rmse": 0.885, "like auc": 0.805, "ok accuracy": 0.858, "like ece": 0.02, "ok ece": 0.02},
+    "R-time": {"rmse": 0.930, "like auc": 0.805, "like ece": 0.02, "ok ece": 0.02},
 }
+LOWER = ("rmse", "like ece", "ok ece")
+"""Metrics that should be small."""
 Row = dict[str, Any]
 
 
@@ -95,7 +98,7 @@ def table(protocol: str, systems: dict[str, dict[str, Any]], goals: dict[str, fl
         say(f"{name:32s}{cells}")
     rows = []
     for metric, goal in goals.items():
-        lower = metric == "rmse"
+        lower = metric in LOWER
         mine = systems["motet"][metric]["mean"]
         others = [found[metric]["mean"] for name, found in systems.items() if name != "motet" and metric in found]
         best = (min if lower else max)(others) if others else None
@@ -177,39 +180,52 @@ def newcomers(work: Path, log: protocols.Log, seeds: int, _: list[str]) -> list[
     return [{"what": "T-new ndcg", "ours": mine, "against": best, "ratio": mine / best, "goal": goal, "met": met}]
 
 
-def ratings(work: Path, log: protocols.Log, seeds: int, libraries: list[str]) -> list[Row]:
-    """Run R on the random split."""
-    part_N = protocols.at_random(log)
-    split = work / "R" / "split.csv"
+def ratings(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries: list[str]) -> list[Row]:
+    """Run R on the random split, or on that by time for the rows of people with a history; calibration on all rows."""
+    by_time = protocol == "R-time"
+    part_N = protocols.by_time(log, 1.0) if by_time else protocols.at_random(log)
+    split = work / protocol / "split.csv"
     log.write(split, part_N)
-    systems: dict[str, dict[str, Any]] = {}
-    found: dict[str, list[float]] = {}
+    recipe = "movielens_ratings_time.yaml" if by_time else "movielens_ratings.yaml"
+    whom = ", users with a history" if by_time else ""
+    judged = {
+        "rmse": (f"rating{whom}", "rmse"),
+        "like auc": (f"like{whom}", "auc"),
+        "ok accuracy": (f"ok{whom}", "accuracy"),
+        "like ece": ("like", "ece"),
+        "ok ece": ("ok", "ece"),
+    }
+    found: dict[str, list[float]] = {name: [] for name in judged}
     for seed in range(seeds):
         settings = {"data.interactions.path": split, "data.interactions.timestamp_unit": "ms", "seed": 42 + seed}
-        tasks = ours("movielens_ratings.yaml", work / "R" / "workspace", settings)["tasks"]
-        for metric, (task, key) in {"rmse": ("rating", "rmse"), "like auc": ("like", "auc"),
-                                    "ok accuracy": ("ok", "accuracy")}.items():  # fmt: skip
-            found.setdefault(metric, []).append(float(tasks[task][key]))
-        say(f"quality: R, seed {42 + seed}: " + ", ".join(f"{name} {values[-1]:.4f}" for name, values in found.items()))
+        tasks = ours(recipe, work / protocol / "workspace", settings)["tasks"]
+        for metric, (task, key) in judged.items():
+            found[metric].append(float(tasks[task][key]))
+        said = ", ".join(f"{name} {values[-1]:.4f}" for name, values in found.items())
+        say(f"quality: {protocol}, seed {42 + seed}: {said}")
+    systems: dict[str, dict[str, Any]] = {}
     systems["motet"] = {
         name: {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
         for name, values in found.items()
     }
-    truth_N = log.rating_N[part_N == 2]
+    test_N = part_N == 2
+    judged_N = np.isin(log.user_N[test_N], log.user_N[part_N < 2]) if by_time else np.ones(test_N.sum(), bool)
+    truth_N = log.rating_N[test_N][judged_N]
     for library in (name for name in RATERS if name in libraries):
         for name, answer in ask_peer(library, split).items():
-            predicted_N = np.array(answer["predictions"])
-            like = binary_metrics((truth_N >= 4).astype(float), np.array(answer.get("like", (predicted_N - 1) / 4)))
-            said_N = np.array(answer["ok"]) >= 0.5 if "ok" in answer else predicted_N >= 2.5
+            predicted_N = np.array(answer["predictions"])[judged_N]
+            like_N = np.array(answer["like"])[judged_N] if "like" in answer else (predicted_N - 1) / 4
+            like = binary_metrics((truth_N >= 4).astype(float), like_N)
+            said_N = np.array(answer["ok"])[judged_N] >= 0.5 if "ok" in answer else predicted_N >= 2.5
             ok = float((said_N == (truth_N >= 3)).mean())
             rmse = regression_metrics(truth_N, predicted_N)["rmse"]
             values = {"rmse": rmse, "like auc": like["auc"], "ok accuracy": ok}
             systems[name] = {key: dict.fromkeys(("mean", "low", "high"), value) for key, value in values.items()}
-    return table("R", systems, GOALS["R"])
+    return table(protocol, systems, GOALS[protocol])
 
 
 def main(
-    protocol: Annotated[list[str] | None, typer.Option(help="T-roll, T, L, T-new, parts, R; all if not given.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="T-roll, T, L, T-new, parts, R, R-time, or all.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of ours per split.")] = 3,
     peers: Annotated[str, typer.Option(help="Libraries, separated by commas.")] = ",".join(LIBRARIES),
     work: Annotated[Path, typer.Option(help="Folder of split files and workspaces.")] = Path("workspace-quality"),
@@ -224,7 +240,8 @@ def main(
     }
     runs["T-new"] = lambda: newcomers(work, log, seeds, libraries)
     runs["parts"] = lambda: parts(work, log, seeds)
-    runs["R"] = lambda: ratings(work, log, seeds, libraries)
+    for name in ("R", "R-time"):
+        runs[name] = lambda name=name: ratings(name, work, log, seeds, libraries)  # type: ignore[misc]
     target = ROOT / "bench" / "results" / "quality.json"
     rows = {row["what"]: row for row in (read_json(target) if target.exists() else [])}
     for name in protocol or list(runs):

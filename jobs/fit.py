@@ -13,7 +13,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from jobs.estimates import Folds, write_estimates
+from jobs.estimates import Folds, Wanted, write_estimates
 from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of, train_statistics
 from jobs.stages import Result, Run, say
 from jobs.train_worker import train_worker
@@ -95,7 +95,8 @@ def network_trainer(run: Run, prepared: Result, embedded: Result, labels: Labels
     rows = ray.data.from_items(shards, override_num_blocks=len(shards))
     read = {"history": recipe.model.history, "text": config["texts"]}
     workers, fresh = max(1, devices.workers), fit.warm.fresh if fit.warm is not None else None
-    windows = TrainWindows(as_of=fit.as_of, multiple_of=workers, folds=folds, fresh=fresh, **read)
+    around = recipe.evaluate.history == "around"
+    windows = TrainWindows(as_of=fit.as_of, multiple_of=workers, folds=folds, fresh=fresh, around=around, **read)
     datasets = {"train": rows.map_batches(windows, batch_size=1, batch_format="pyarrow")}
     if fit.validates:
         held = ValidationWindows(known=recipe.evaluate.history, folds=folds, **read)
@@ -123,9 +124,11 @@ def _estimates(folder: Path, fit: Fit, recipe: Recipe, prepared: Result, scales:
     if not recipe.reads_estimates:
         return None
     items = prepared.summary["items"]
-    near = recipe.estimates_near(items)
-    say(f"train: offsets and priors of labels{', and which items are near' if near else ''}")
-    return write_estimates(folder, prepared.folder, fit.as_of, tuple(scales), tuple(scales.values()), items, near)
+    near, factors = recipe.estimates_near(items), recipe.model.estimates == "factors"
+    and_near, and_factors = ", which items are near" if near else "", ", factors of items" if factors else ""
+    say(f"train: offsets and priors of labels{and_near}{and_factors}")
+    wanted = Wanted(tuple(scales), tuple(scales.values()), items, near, factors, recipe.seed)
+    return write_estimates(folder, prepared.folder, fit.as_of, wanted)
 
 
 def worker_config(

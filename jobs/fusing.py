@@ -56,7 +56,7 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path) -> tuple[int, 
             withheld = () if number < recipe.train.held_back else _LEARNED
             past += _of_moment(folder / "moments" / f"{number:02d}", moment, folder, recipe, prepared, withheld)
         say(f"index: asked {len(past):,} times at past moments ({len(moments)} of them)")
-    most = _KEPT_PER_EVENT if recipe.evaluate.history == "before" else None
+    most = _KEPT_PER_EVENT if recipe.evaluate.history in ("before", "around") else None
     validation = _ask(folder, recipe, prepared / "histories", VALIDATION, asked_at(prepared, VALIDATION), most=most)
     if not validation:
         raise RetrievalError("no user has an event in the validation part; enlarge data.split.validation")
@@ -119,7 +119,7 @@ def _gather(
 
     recommender = load_recommender(folder, fitted, network)
     recipe = recommender.retriever.recipe
-    known = "before" if recipe.evaluate.history == "before" else "parts"
+    known = recipe.evaluate.history if recipe.evaluate.history in ("before", "around") else "parts"
     rows = []
     for chunk in batch.to_pylist():
         held = held_out_rows(chunk["file"], chunk["users"], part, recipe.liked_label, known, asked_ms)

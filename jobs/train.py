@@ -32,7 +32,8 @@ CODE = (
     "platform/motet/kinds", "platform/motet/devices.py",
     "platform/motet/model", "platform/motet/losses", "platform/motet/training", "jobs/train.py", "jobs/train_worker.py",
     "jobs/fit.py", "jobs/windows.py", "jobs/histories.py",
-    "platform/motet/data/moments.py", "platform/motet/estimates.py", "jobs/estimates.py", "jobs/warm.py",
+    "platform/motet/data/moments.py", "platform/motet/estimates", "jobs/estimates.py",
+    "jobs/estimates_counting.py", "jobs/estimates_latent.py", "jobs/warm.py",
 )  # fmt: skip
 WHO_TRAINS = {
     "workers", "cpus_per_worker", "threads_per_worker", "use_gpu", "compile", "rows_in_memory", "max_failures",

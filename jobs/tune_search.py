@@ -56,17 +56,18 @@ class _LabelsOnce:
 
     def __init__(self, folder: Path, prepared: Result) -> None:
         self.folder, self.prepared = folder, prepared
-        self.known: dict[tuple[bool, bool], Labels] = {}
+        self.known: dict[tuple[bool, bool, bool], Labels] = {}
 
     def __call__(self, recipe: Recipe) -> Labels:
         """Return what the heads of a recipe's network read."""
         reads = recipe.reads_estimates
         near = reads and recipe.estimates_near(self.prepared.summary["items"])
-        if (reads, near) not in self.known:
-            fit = Fit(BEFORE_VALIDATION, self.folder)
-            folder = self.folder / ("near" if near else "priors")
-            self.known[reads, near] = read_labels(folder, fit, recipe, self.prepared)
-        return self.known[reads, near]
+        key = (reads, near, reads and recipe.model.estimates == "factors")
+        if key not in self.known:
+            read = [name for name, one in zip(("priors", "near", "factors"), key, strict=True) if one]
+            folder = self.folder / ("-".join(read) or "none")
+            self.known[key] = read_labels(folder, Fit(BEFORE_VALIDATION, self.folder), recipe, self.prepared)
+        return self.known[key]
 
 
 def search(plans: list[Planned], run: Run, prepared: Result, embedded: Result) -> None:

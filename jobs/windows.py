@@ -54,9 +54,10 @@ class TrainWindows(_Windows):
         text: UserTexts,
         folds: Folds | None,
         fresh: Fresh | None = None,
+        around: bool = False,
     ) -> None:
         super().__init__(history, text, folds)
-        self.as_of, self.multiple_of, self.fresh = as_of, multiple_of, fresh
+        self.as_of, self.multiple_of, self.fresh, self.around = as_of, multiple_of, fresh, around
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows of `motet.training.windows.train_rows`."""
@@ -69,6 +70,7 @@ class TrainWindows(_Windows):
             yield train_rows(
                 self.as_of.parts(histories), users, self.history, self.text, self.multiple_of,
                 chosen.__getitem__ if chosen is not None else None, self.fresh.window_ms if self.fresh else None,
+                self.around,
             )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from motet.data.features import FeatureSpec
 from motet.data.parquet import read_parquet
 from motet.encoders.whitening import Whitening
+from motet.estimates import Later
 from motet.model.items import pad_slots
 from motet.retrieval.state import Level
 from motet.storage import read_json
@@ -41,6 +42,8 @@ class Person:
     """When they ask; None is unknown."""
     known_to: str | None = None
     """Position in the event log up to which their events are known; None if it was not looked at."""
+    later: Later | None = None
+    """Events after the moment of asking that are known all the same, in an evaluation."""
 
     def with_history(self, places_S: np.ndarray, level: Level, liking_S: np.ndarray | None = None) -> "Person":
         """Return this person with another history; events count as of the same moment and of unknown liking."""
@@ -48,7 +51,7 @@ class Person:
         moments_S = np.zeros(len(places_S), np.int64)
         return replace(
             self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none(),
-            labels_ST=None, asked_ms=None, known_to=None,
+            labels_ST=None, asked_ms=None, known_to=None, later=None,
         )  # fmt: skip
 
     def gaps(self) -> np.ndarray:

@@ -95,9 +95,13 @@ class Recipe(Section):
 
     def _wrong_model(self) -> Iterator[Problem]:
         drawn = [task.name for task in self.tasks if task.negatives]
-        if self.model.estimates in ("items", "priors") and drawn:
+        if self.model.estimates in ("factors", "items", "priors") and drawn:
             what = f"{self.model.estimates!r} has nothing to say of the negatives that task {drawn[0]!r} draws"
             yield ("model", "estimates"), f"{what}; set it to none, or leave it out"
+        slates = [task.name for task in self.tasks if task.slate is not None]
+        if self.evaluate.history == "around" and slates:
+            what = f"'around' reads the labels of the slate that task {slates[0]!r} orders"
+            yield ("evaluate", "history"), f"{what}; set it to before"
 
     @property
     def reads_estimates(self) -> bool:
@@ -108,7 +112,7 @@ class Recipe(Section):
     def estimates_near(self, items: int) -> bool:
         """Return whether the estimates of so many items say which are near: items x items numbers."""
         small = items <= self.model.estimates_limit
-        return self.model.estimates == "items" or (self.model.estimates == "auto" and small)
+        return self.model.estimates == "items" or (self.model.estimates in ("auto", "factors") and small)
 
     def _wrong_chain(self, task: Task) -> str | None:
         """Return what is wrong with the chain of `given` that starts at a task."""

@@ -72,11 +72,12 @@ class ModelSettings(Section):
     """Width of an expert's output."""
     task_embeddings: bool = False
     """Each task has a small embedding of its own for every item with events."""
-    estimates: Literal["auto", "items", "priors", "none"] = "auto"
-    """What the heads read of labels before any network: offsets and priors of users and items, and labels of near
-    items; auto takes items up to `estimates_limit`, then priors, and none if a task draws negatives."""
+    estimates: Literal["auto", "factors", "items", "priors", "none"] = "auto"
+    """What the heads read of labels before any network: offsets and priors of users and items, labels of near items
+    (items), and what factors of items make of them (factors: both); auto takes items up to `estimates_limit`, then
+    priors, and none if a task draws negatives."""
     estimates_limit: int = Field(default=3_000, ge=1)
-    """Largest catalogue whose near items are known under auto: items x items numbers per scored task are held."""
+    """Largest catalogue whose near items are known under auto and factors: items x items numbers per scored task."""
     balance: Literal["static", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad"] = "static"
     """How the tasks' losses, or their gradients (pcgrad, cagrad), are combined."""
 
@@ -280,9 +281,10 @@ class EvaluateSettings(Section):
     """Surface that is evaluated; the first if not set."""
     target: str | None = None
     """Binary task whose positives are the targets, here and for the fusion; any event if not set."""
-    history: Literal["parts", "before", "rolling"] = "parts"
-    """What is known of a user: the parts before the held-out one; of these the events before each held-out event; or
-    all events before it, held-out ones too."""
+    history: Literal["parts", "before", "around", "rolling"] = "parts"
+    """What is known of a user: the parts before the held-out one; of these the events before each held-out event; these
+    and, for the estimates of labels alone, those after it as well, in training too (around); or all events before it,
+    held-out ones too (rolling)."""
     least_history: int = Field(default=0, ge=0)
     """Events that a user must have before one counts (rolling)."""
     cold_events: int = Field(default=5, ge=0)

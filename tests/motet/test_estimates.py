@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motet.estimates import FOLDS, NAMES, Estimates, LabelSums, fold_of, nearness, residual_matrix, standardised
+from motet.estimates import (
+    FOLDS,
+    NAMES,
+    Estimates,
+    LabelSums,
+    Latent,
+    Later,
+    fold_of,
+    nearness,
+    residual_matrix,
+    standardised,
+)
 from motet.kinds import LabelScale
 
 SCALES = (LabelScale(3.0, 2.0, 1.0, 5.0, True), LabelScale(0.5, 0.5, 0.0, 1.0, True))
@@ -18,7 +29,14 @@ def fitted(near: bool = True, seed: int = 0) -> Estimates:
     draw = np.random.default_rng(seed)
     sums = LabelSums(draw.normal(size=(2, ITEMS)) * 5, draw.integers(1, 9, (2, ITEMS)).astype(float))
     near_TII = draw.random((2, ITEMS, ITEMS)).astype(np.float32) if near else None
-    return Estimates.fit(SCALES, sums, near_TII)
+    latents = [
+        Latent(draw.normal(size=(ITEMS, 3)), np.abs(draw.normal(size=(ITEMS, 3))), np.abs(draw.normal(size=3)) + 0.5)
+        for _ in range(2)
+    ]
+    latents = [Latent(*(values.astype(np.float32) for values in vars(one).values())) for one in latents]
+    if near:
+        near_TII[:, range(ITEMS), range(ITEMS)] = 0
+    return Estimates.fit(SCALES, sums, near_TII, latents if near else None)
 
 
 def column(values_NF: np.ndarray, name: str, task: int = 0) -> np.ndarray:
@@ -73,6 +91,44 @@ def test_what_is_asked_after_k_events_is_what_the_next_event_was_told(count: int
     along = estimates.along(items_S, labels_ST)
     asked = estimates.of(items_S[:-1], labels_ST[:-1], items_S[-1:])
     np.testing.assert_allclose(along[-1:], asked, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 30), seed=st.integers(0, 100))
+def test_around_an_event_is_what_is_asked_with_the_later_events_known(count: int, seed: int) -> None:
+    draw, estimates = np.random.default_rng(seed), fitted()
+    items_S, labels_ST = draw.integers(0, ITEMS, count), draw.normal(size=(count, 2)).astype(np.float32)
+    labels_ST[draw.random(labels_ST.shape) < 0.3] = np.nan
+    around = estimates.around(items_S, labels_ST)
+    for place in range(count):
+        later = Later(items_S[place + 1 :], labels_ST[place + 1 :])
+        asked = estimates.of(items_S[:place], labels_ST[:place], items_S[place : place + 1], later)
+        np.testing.assert_allclose(around[place : place + 1], asked, atol=1e-3)
+
+
+def test_around_reads_every_label_but_its_own() -> None:
+    draw, estimates = np.random.default_rng(1), fitted()
+    items_S, labels_ST = draw.permutation(ITEMS), draw.normal(size=(ITEMS, 2)).astype(np.float32)
+    other_ST = labels_ST.copy()
+    other_ST[2] = 9.0
+    one, two = (estimates.around(items_S, labels) for labels in (labels_ST, other_ST))
+    np.testing.assert_allclose(one[2], two[2], atol=1e-4)
+    changed = [not np.allclose(one[place], two[place], atol=1e-2) for place in range(ITEMS)]
+    assert changed == [place != 2 for place in range(ITEMS)]
+    mood = [column(one, "mood")[place] == column(two, "mood")[place] for place in range(ITEMS)]
+    assert mood == [True, True, True, False, False, False]
+
+
+def test_factors_by_hand() -> None:
+    """Two items along one factor: 2 and 1, doubt 0 and 3; a residual of 1 of the first says 2 / (4 + 1) = 0.4."""
+    latent = Latent(np.array([[2.0], [1.0]], np.float32), np.array([[0.0], [3.0]], np.float32), np.ones(1, np.float32))
+    none = LabelSums(np.zeros((1, 2)), np.zeros((1, 2)))
+    estimates = Estimates.fit(SCALES[:1], none, None, [latent])
+    asked = estimates.of(np.array([0]), np.array([[5.0]], np.float32), np.array([0, 1]))
+    # The residual 1 less the offset 1 / (1 + 3) is 0.75: the user is 0.75 x 2 / (4 + 1) = 0.3, the items 0.6 and 0.3.
+    np.testing.assert_allclose(column(asked, "factors"), [0.6, 0.3], rtol=1e-5)
+    doubted = estimates.of(np.array([1]), np.array([[5.0]], np.float32), np.array([0]))
+    np.testing.assert_allclose(column(doubted, "factors"), [2 * 0.75 / (1 + 3 + 1)], rtol=1e-5)
 
 
 def test_own_and_later_labels_change_nothing() -> None:

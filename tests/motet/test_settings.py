@@ -66,7 +66,7 @@ _ITEMS = {"path": "x", "text": ["title"]}
         (TrainSettings, {"learning_rate": float("inf")}, "finite number"),
         (TrainSettings, {"epochs": 1.5}, "valid integer"),
         (TrainSettings, {"held_back": 2}, "held_back = 2 leaves the latest training events out; set refit: true"),
-        (ModelSettings, {"estimates": "some"}, "'auto', 'items', 'priors' or 'none'"),
+        (ModelSettings, {"estimates": "some"}, "'auto', 'factors', 'items', 'priors' or 'none'"),
         (IndexSettings, {"kind": "lsh"}, "'auto', 'flat', 'sq8', 'ivf', 'ivfpq' or 'hnsw'"),
         (RetrievalSettings, {"sources": []}, "at least 1 item"),
         (RetrievalSettings, {"sources": ["vector"]}, "'vectors'"),

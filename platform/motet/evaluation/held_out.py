@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from motet.estimates import Later
 from motet.people import Person, stack_labels
 from motet.recipe import Recipe
 from motet.training.windows import LIKING_UNKNOWN, liking_of
@@ -33,11 +34,15 @@ class HeldOut:
     """When each target came, in milliseconds."""
     propensities_N: np.ndarray | None = None
     """Probability with which each target was shown, NaN for unknown; None if the log has none."""
+    later: Later | None = None
+    """Events after the held-out one that are known all the same."""
 
     def person(self, stored: Person) -> Person:
         """Return the stored person with the history up to the held-out part."""
         known = stored.with_history(self.items_S, "known" if len(self.items_S) else "attributes", self.liking_S)
-        return replace(known, timestamps_S=self.timestamps_S, labels_ST=self.events_ST, asked_ms=self.asked_ms)
+        return replace(
+            known, timestamps_S=self.timestamps_S, labels_ST=self.events_ST, asked_ms=self.asked_ms, later=self.later
+        )
 
 
 def held_out(
@@ -55,12 +60,13 @@ def held_out(
         part: VALIDATION or TEST of `motet.data.split`.
         liked: the label column that says whether an event was liked.
         known: `evaluate.history` of the recipe: parts (everything in the parts before), before (of these the events
-            before each held-out one) or rolling (all events before each held-out one, but for later parts).
+            before each held-out one), around (as before, and the events after it are known to the estimates) or
+            rolling (all events before each held-out one, but for later parts).
         asked_ms: the moment of asking; that of the first target if None.
         least: fewest events of a history (rolling).
 
     Returns:
-        One entry per user, or one per held-out event for `before` and `rolling`.
+        One entry per user, or one per held-out event for all but `parts`.
     """
     found = []
     columns = [name for name in histories.column_names if name.startswith("label:")]
@@ -73,11 +79,12 @@ def held_out(
             if len(held):
                 found.append(arrays.entry(np.flatnonzero(parts_S < part), held, asked_ms))
             continue
-        usable_S = parts_S < part if known == "before" else parts_S <= part
+        usable_S = parts_S <= part if known == "rolling" else parts_S < part
         for place in held:
-            before = np.flatnonzero(usable_S[:place])
-            if known == "before" or len(before) >= least:
-                found.append(arrays.entry(before, np.array([place]), None))
+            before, after = np.flatnonzero(usable_S[:place]), place + np.flatnonzero(usable_S[place:])
+            if known != "rolling" or len(before) >= least:
+                entry = arrays.entry(before, np.array([place]), None)
+                found.append(replace(entry, later=arrays.later(after)) if known == "around" else entry)
     return found
 
 
@@ -98,6 +105,10 @@ class _Row:
         self.labels_ST = stack_labels([row[name] for name in columns], count)
         known = row.get("propensities")
         self.propensities_S = None if known is None else np.array(known, np.float64)
+
+    def later(self, after: np.ndarray) -> Later:
+        """Return what is known of the places `after`."""
+        return Later(self.items_S[after], self.labels_ST[after])
 
     def entry(self, before: np.ndarray, now: np.ndarray, asked_ms: int | None) -> HeldOut:
         """Return what was known at the places `before`, and what came at the places `now`."""

@@ -27,6 +27,8 @@ PROTOCOLS = {
 KNOWN = {
     "parts": "",
     "before": " Each held-out event is asked about on its own, with the user's earlier events of the parts before.",
+    "around": " Each held-out event is asked about on its own, with the user's earlier events of the parts before; "
+    "estimates from labels alone also read those of the parts before that came later, as matrix factorisation does.",
     "rolling": " Each held-out event is asked about on its own, with all the user's earlier events.",
 }
 

@@ -213,6 +213,7 @@ class Embedder:
             slots=person.slots,
             labels_ST=person.labels_ST,
             known_to=person.known_to,
+            later=person.later,
         )
 
     def content(self, person: Person) -> np.ndarray:

@@ -90,7 +90,7 @@ class Reranker:
         if self.estimates is not None:
             unmet = self.items.of_release  # the place of all items that came since the release
             asked = (np.minimum(user.items_S, unmet), user.labels_ST, np.minimum(places_N, unmet))
-            estimates_NF = self.estimates.of(*asked)
+            estimates_NF = self.estimates.of(*asked, user.later)
         ids_N = np.where(log_count_N > 0, places_N + 1, 0)
         items_ND = self.items.vectors_ID[places_N]
         return (users_ND, *(torch.from_numpy(one) for one in (items_ND, log_count_N, ids_N, estimates_NF)))

@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from motet.estimates import Later
+
 Level = Literal["known", "history", "text", "attributes", "popular"]
 
 
@@ -39,6 +41,8 @@ class UserState:
     """The release whose places and vectors these are, where several are served side by side."""
     known_to: str | None = None
     """Position in the event log up to which their events are known; None if it was not looked at."""
+    later: Later | None = None
+    """Events after the moment of asking that are known all the same, in an evaluation."""
 
     def within(self, items: int) -> "UserState":
         """Return this state with those events only whose items are among the first `items` places."""

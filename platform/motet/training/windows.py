@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.data.split import TRAIN, VALIDATION
-from motet.estimates import NAMES, Estimates
+from motet.estimates import NAMES, Estimates, Later
 
 TextVectors = Callable[[list[str]], np.ndarray]
 EstimatesOf = Callable[[str], Estimates]
@@ -59,6 +59,7 @@ def train_rows(
     multiple_of: int = 1,
     estimates: EstimatesOf | None = None,
     since_ms: int | None = None,
+    around: bool = False,
 ) -> pa.Table:
     """Return the training windows of a shard's users.
 
@@ -71,6 +72,7 @@ def train_rows(
             many workers leaves no window out.
         estimates: those of a user, fitted on others.
         since_ms: only windows with a target later than this; all if None.
+        around: estimates read the events after each one too.
     """
     schema = _schema(histories, estimates)
     rows: list[dict[str, Any]] = []
@@ -81,7 +83,9 @@ def train_rows(
         events["gaps"] = gaps_of(events["timestamps"])
         starts = {name: _slate_starts(values) for name, values in events.items() if name.startswith("slate:")}
         if estimates is not None:
-            events["estimates"] = _estimates_along(events, starts, estimates(row["user"]))
+            fitted = estimates(row["user"])
+            told = fitted.around(events["items"], _labels(events)) if around else _told_along(events, starts, fitted)
+            events["estimates"] = told
         for first, end, target in window_bounds(len(events["items"]), history):
             if since_ms is not None and events["timestamps"][end - 1] <= since_ms:
                 continue
@@ -115,7 +119,7 @@ def _slate_starts(slates_N: np.ndarray) -> np.ndarray:
     return np.where(slates_N < 0, -1, first[number_N])
 
 
-def _estimates_along(events: Columns, starts: Columns, estimates: Estimates) -> np.ndarray:
+def _told_along(events: Columns, starts: Columns, estimates: Estimates) -> np.ndarray:
     """Return the estimates of each event, [N, F], from the events before it, or before the first of its slates."""
     count = len(events["items"])
     read_N = np.arange(count)
@@ -208,28 +212,30 @@ def validation_rows(
     owners: list[str] = []
     for row in histories.to_pylist():
         events = _events(row, schema)
-        for known_N, held_N in _asked(np.asarray(row["parts"]), known):
-            rows.append(_held_row(events, known_N, held_N, history, estimates))
+        for known_N, held_N, later_N in _asked(np.asarray(row["parts"]), known):
+            later = Later(events["items"][later_N], _labels(events)[later_N]) if known == "around" else None
+            rows.append(_held_row(events, known_N, held_N, history, estimates, later))
             owners.append(row["user"])
     return _with_user(rows, owners, users, text, schema.insert(2, pa.field("seen", pa.list_(pa.int32()))))
 
 
-def _asked(parts_N: np.ndarray, known: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (places known, places that came) of each row of a user."""
+def _asked(parts_N: np.ndarray, known: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (places known, places that came, places known that came later) of each row of a user."""
     held = np.flatnonzero(parts_N == VALIDATION)
     if len(held) == 0:
         return
     if known == "parts":
-        yield np.flatnonzero(parts_N == TRAIN), held
+        yield np.flatnonzero(parts_N == TRAIN), held, held[:0]
         return
-    usable_N = parts_N == TRAIN if known == "before" else parts_N <= VALIDATION
+    usable_N = parts_N <= VALIDATION if known == "rolling" else parts_N == TRAIN
     for place in held[np.unique(np.linspace(0, len(held) - 1, _MOST_ASKED).astype(int))]:
-        yield np.flatnonzero(usable_N[:place]), np.array([place])
+        yield np.flatnonzero(usable_N[:place]), np.array([place]), place + np.flatnonzero(usable_N[place:])
 
 
 def _held_row(
-    events: Columns, known_N: np.ndarray, held_N: np.ndarray, history: int, estimates: Estimates | None
-) -> dict[str, Any]:
+    events: Columns, known_N: np.ndarray, held_N: np.ndarray, history: int, estimates: Estimates | None,
+    later: Later | None,
+) -> dict[str, Any]:  # fmt: skip
     items_N, moments_N = events["items"][known_N], events["timestamps"]
     gaps_N = gaps_of(np.append(moments_N[known_N], moments_N[held_N][0]))
     found = {
@@ -239,7 +245,7 @@ def _held_row(
         "targets": events["items"][held_N],
     }
     if estimates is not None:
-        found["estimates"] = estimates.of(items_N, _labels(events)[known_N], found["targets"]).reshape(-1)
+        found["estimates"] = estimates.of(items_N, _labels(events)[known_N], found["targets"], later).reshape(-1)
     for name, values in events.items():
         if name.startswith("slate:"):
             found[name] = np.where(np.isin(values[held_N], values[known_N]), -1, values[held_N])
