@@ -1,5 +1,7 @@
 """Pipelines with every source and with other splits, and what the past may know: of one workspace's stages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from jobs.pipeline import run_pipeline
 from jobs.stages import Run, claim_workspace
 from jobs.train import released
 from motet.data.parquet import read_parquet
-from motet.data.split import VALIDATION
+from motet.data.split import TEST, VALIDATION
 from motet.evaluation.fitting import gather_examples
 from motet.evaluation.held_out import held_out
 from motet.recipe_file import load_recipe
@@ -93,6 +95,29 @@ def test_parts_mixed_in_time_know_what_came_before_each_event(folder, encoder_fo
     assert set(report["ranking"]["systems"]) == {"motet", "item_knn", "ease", "popularity"}
     histories = read_parquet(results["prepare"].folder / "histories").column("parts").to_pylist()
     assert report["tasks"]["rating"]["rows"] == sum(parts.count(2) for parts in histories)
+
+
+@pytest.mark.slow
+def test_ratings_around_each_event_by_factors_of_items(folder, encoder_folder):
+    """The served scores of a held-out event are those of the estimates with the later events known."""
+    model = {**recipe(folder, encoder_folder)["model"], "estimates": "factors"}
+    results = run(folder, encoder_folder, MIXED[0], "evaluate", **{**BEFORE, "evaluate": {"history": "around"}},
+                  model=model)  # fmt: skip
+    draft, prepared = results["index"].folder, results["prepare"].folder
+    recommender = Recommender(draft)
+    latents = recommender.reranker.estimates.latents
+    assert len(latents) == len(recommender.reranker.model.scored)
+    assert all(np.abs(one.items_IZ).max() > 0 for one in latents)
+    held = held_out(read_parquet(prepared / "histories"), TEST, recommender.retriever.recipe.liked_label, "around")
+    assert any(len(one.later.items_S) for one in held)
+    one = next(one for one in held if len(one.later.items_S) > 2)
+    person = one.person(recommender.embedder.people.find(one.user))
+    states = recommender.embedder.states([person, replace(person, later=None)])
+    known, unknown = (recommender.reranker.raw_scores(state, one.targets_N) for state in states)
+    assert not np.allclose(known, unknown)
+    report = read_json(results["evaluate"].folder / "report.json")
+    assert report["tasks"]["rating"]["rows"] == sum(len(one.targets_N) for one in held)
+    assert "later" in report["protocol"]
 
 
 @pytest.mark.slow

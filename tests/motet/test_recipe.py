@@ -148,9 +148,22 @@ def test_a_propensity_is_a_number_that_is_read() -> None:
             "1 is more than the 0 moments of retrieval.moments that trees learn from; set it to 0",
         ),
         (
+            {"model": {"estimates": "factors"}, "tasks": _task(1, negatives=2)},
+            "model.estimates",
+            "'factors' has nothing to say of the negatives that task",
+        ),
+        (
             {"model": {"estimates": "priors"}, "tasks": _task(1, negatives=2)},
             "model.estimates",
             "'priors' has nothing to say of the negatives that task 'like' draws; set it to none, or leave it out",
+        ),
+        (
+            {
+                "evaluate": {"history": "around"},
+                "tasks": [*_task(1), {"name": "best", "kind": "ranking", "label": "rating", "slate": "session"}],
+            },
+            "evaluate.history",
+            "'around' reads the labels of the slate that task 'best' orders; set it to before",
         ),
         ({"evaluate": {"surface": "hom"}}, "evaluate.surface", "'hom' is not a surface; did you mean 'home'?"),
         ({"evaluate": {"target": "rating"}}, "evaluate.target", "'rating' is not a binary task; valid: like"),
@@ -243,7 +256,7 @@ def test_misfits_are_readable() -> None:
     ("estimates", "negatives", "reads", "near"),
     [
         ("auto", 0, True, (True, False)), ("items", 0, True, (True, True)), ("priors", 0, True, (False, False)),
-        ("none", 0, False, (False, False)), ("auto", 3, False, (True, False)),
+        ("none", 0, False, (False, False)), ("factors", 0, True, (True, False)), ("auto", 3, False, (True, False)),
     ],
 )  # fmt: skip
 def test_what_the_heads_read_of_labels(estimates: str, negatives: int, reads: bool, near: tuple[bool, bool]) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a user at each held-out event, in the three ways of `evaluate.history`."""
+"""What is known of a user at each held-out event, in the four ways of `evaluate.history`."""
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ def _known(known: str, part: int, **more: int) -> list[tuple[str, list[int], lis
     [
         ("parts", [("a", [10, 12, 13, 15], [11, 14], 2), ("b", [21], [20], 7)]),
         ("before", [("a", [10], [11], 2), ("a", [10, 12, 13], [14], 5), ("b", [], [20], 7)]),
+        ("around", [("a", [10], [11], 2), ("a", [10, 12, 13], [14], 5), ("b", [], [20], 7)]),
         ("rolling", [("a", [10], [11], 2), ("a", [10, 11, 12, 13], [14], 5), ("b", [], [20], 7)]),
     ],
 )
@@ -37,6 +38,15 @@ def test_by_hand(known: str, expected: list[tuple[str, list[int], list[int], int
 def test_of_validation_nothing_of_the_test_is_known() -> None:
     for known, items in (("parts", [10, 12, 15]), ("before", [10, 12]), ("rolling", [10, 12])):
         assert _known(known, VALIDATION) == [("a", items, [13], 4)]
+
+
+def test_around_an_event_later_ones_of_the_parts_before_are_known_to_the_estimates() -> None:
+    found = held_out(HISTORIES, TEST, "label:like", "around")
+    later = [one.later for one in found]
+    assert [one.items_S.tolist() for one in later if one is not None] == [[12, 13, 15], [15], [21]]
+    assert later[0] is not None
+    np.testing.assert_array_equal(later[0].labels_ST, np.array([[np.nan], [1.0], [0.0]], np.float32))
+    assert {one.later for one in held_out(HISTORIES, TEST, "label:like", "before")} == {None}
 
 
 def test_rolling_may_want_a_history() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motet.data.split import TEST, TRAIN, VALIDATION
-from motet.estimates import Estimates, LabelSums
+from motet.estimates import Estimates, LabelSums, Later
 from motet.kinds import LabelScale
 from motet.training.batches import collate
 from motet.training.windows import gaps_of, liking_of, train_rows, validation_rows, window_bounds
@@ -169,6 +169,7 @@ def _asked(known: str, history: int = 9) -> list[tuple[list[int], list[int]]]:
 def test_validation_knows_what_the_evaluation_will_know() -> None:
     assert _asked("parts") == [([1, 3, 6], [2, 5])]
     assert _asked("before") == [([1], [2]), ([1, 3], [5])]
+    assert _asked("around") == _asked("before")
     assert _asked("rolling") == [([1], [2]), ([1, 2, 3], [5])]
     assert _asked("rolling", history=2) == [([1], [2]), ([2, 3], [5])]
 
@@ -204,6 +205,22 @@ def test_each_target_has_its_estimates_in_training_and_validation() -> None:
     assert held.estimates_BPF is not None
     asked_NF = estimates.of(np.array(items[:5]), np.array(labels[:5], np.float32)[:, None], np.array([3, 4]))
     np.testing.assert_allclose(held.estimates_BPF[0].numpy(), asked_NF, atol=1e-6)
+
+
+def test_around_each_target_the_later_labels_of_train_are_known() -> None:
+    items, labels = [5, 6, 7, 8, 9, 3, 4], np.array([1.0, 0.0, np.nan, 1.0, 0.0, 1.0, 1.0], np.float32)[:, None]
+    parts = np.array([TRAIN, TRAIN, VALIDATION, TRAIN, TRAIN, TRAIN, VALIDATION])
+    histories = _histories(("b", items, parts.tolist(), [None if np.isnan(one) else one for one in labels[:, 0]]))
+    estimates, known = _estimates(), np.flatnonzero(parts == TRAIN)
+    (row,) = train_rows(histories, USERS, 10, _text, 1, lambda _: estimates, around=True).to_pylist()
+    expected_NF = estimates.around(np.array(items)[known], labels[known])
+    np.testing.assert_allclose(np.array(row["estimates"], np.float32).reshape(5, -1), expected_NF, atol=1e-6)
+    held = validation_rows(histories, USERS, 10, _text, estimates, "around").to_pylist()
+    for row, place in zip(held, (2, 6), strict=True):
+        first, last = known[known < place], known[known > place]
+        later = Later(np.array(items)[last], labels[last])
+        asked_NF = estimates.of(np.array(items)[first], labels[first], np.array([items[place]]), later)
+        np.testing.assert_allclose(row["estimates"], asked_NF[0], atol=1e-6)
 
 
 def test_events_of_a_slate_have_estimates_from_before_it() -> None:
