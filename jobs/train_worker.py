@@ -17,7 +17,14 @@ from motet.devices import TrainDevices
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.storage import new_folder, write_atomic
-from motet.training.checkpoint import epoch_folder, keep_only, load_checkpoint, newest_whole, save_checkpoint
+from motet.training.checkpoint import (
+    epoch_folder,
+    keep_only,
+    load_checkpoint,
+    newest_whole,
+    save_checkpoint,
+    stepped_weights,
+)
 
 
 def set_up(config: dict[str, Any], device: Any) -> tuple[Any, ModelCard]:
@@ -50,7 +57,7 @@ def set_up(config: dict[str, Any], device: Any) -> tuple[Any, ModelCard]:
         warm_up(step.model, config["warm"], Path(config["prepared"]))
     if newest is not None:
         state = load_checkpoint(newest, step.model, trainer.optimizer)
-        trainer.restore(Progress(**state["progress"]))
+        trainer.restore(Progress(**state["progress"]), stepped_weights(newest))
         torch.manual_seed(recipe.seed + trainer.progress.epoch)
     return trainer, card
 
@@ -108,7 +115,7 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
         checkpoints = Path(config["checkpoints"])
         state = {"epoch": row["epoch"], "progress": asdict(trainer.progress)}
         with new_folder(epoch_folder(checkpoints, row["epoch"])) as folder:
-            save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state)
+            save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state, trainer.stepped)
         keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
         _append_metrics(checkpoints / "metrics.jsonl", row)
     if config["tell"] is not None:

@@ -119,6 +119,9 @@ class TrainSettings(Section):
     """AdamW's decoupled weight decay."""
     warmup_steps: int = Field(default=50, ge=0)
     """Steps of linear warm-up; a cosine to a tenth follows."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a moving average of the weights that a step keeps, such as 0.998; the average is what is validated and
+    released. 0 takes the weights themselves."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     patience: int = Field(default=3, ge=1)

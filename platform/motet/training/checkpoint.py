@@ -1,5 +1,7 @@
 """A checkpoint is a folder: model and optimiser as safetensors, the rest as JSON, a manifest last.
 
+If the model is an average of weights, the weights that training goes on from are there too.
+
 Nothing in it unpickles. A folder whose manifest does not hold is not a checkpoint.
 """
 
@@ -23,9 +25,16 @@ from motet.storage import (
     write_manifest,
 )
 
+_STEPPED = "stepped.safetensors"
+
 
 def save_checkpoint(
-    folder: Path, model: Recommender, card: ModelCard, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path,
+    model: Recommender,
+    card: ModelCard,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    stepped: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a checkpoint.
 
@@ -35,6 +44,7 @@ def save_checkpoint(
         card: its card.
         optimizer: AdamW.
         state: epoch, step, best metric and the like, as JSON types.
+        stepped: the weights that training goes on from, if they are not those in the network.
     """
     save_model(folder, model, card)
     tensors = {
@@ -43,8 +53,17 @@ def save_checkpoint(
         for name, value in entry.items()
     }
     write_file_atomic(folder / "optimizer.safetensors", lambda target: save_file(tensors, target))
+    if stepped:
+        weights = {name: value.detach().cpu().contiguous() for name, value in stepped.items()}
+        write_file_atomic(folder / _STEPPED, lambda target: save_file(weights, target))
     write_json(folder / "state.json", state)
     write_manifest(folder, {"kind": "checkpoint", "epoch": state["epoch"]})
+
+
+def stepped_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights that training goes on from, if they are not the model's; nothing else."""
+    path = folder / _STEPPED
+    return dict(load_file(path)) if path.exists() else {}
 
 
 def is_whole(folder: Path) -> bool:

@@ -8,7 +8,7 @@ All workers take the same number of steps: one that has run out of rows goes on 
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from motet.devices import ON_CPU, Place, ahead
 from motet.errors import DivergedError, TrainingError
 from motet.losses.balance import Balancer
 from motet.recipe import Recipe
+from motet.training.averaging import Average
 from motet.training.batches import Batch
 from motet.training.distributed import sum_over_workers, world
 from motet.training.gradients import operate, task_gradients
@@ -100,13 +101,32 @@ class Trainer:
         self.balancer = Balancer(recipe.model.balance, step.tasks)
         self._parameters = list(step.parameters())
         self._retrieval = [task.scored for task in step.tasks].index(False)
+        self.average: Average | None = None
         self.progress = Progress()
         self.steps_per_epoch, self.epochs = steps_per_epoch, self.settings.epochs
 
-    def restore(self, progress: Progress) -> None:
-        """Go on from a checkpoint's progress (model and optimiser are loaded already)."""
+    def restore(self, progress: Progress, stepped: dict[str, Tensor] | None = None) -> None:
+        """Go on from a checkpoint's progress (model and optimiser are loaded already).
+
+        Args:
+            progress: where the run stood.
+            stepped: the weights to go on from, if an average of them was loaded.
+        """
         self.progress = progress
+        self._begin_average()
+        if self.average is not None and stepped:
+            self.average.restore(stepped)
         self.balancer.load(progress.balance)
+
+    @property
+    def stepped(self) -> dict[str, Tensor]:
+        """The weights that training goes on from, by name, while an average of them stands in the network."""
+        return {} if self.average is None else self.average.replaced
+
+    def _begin_average(self) -> None:
+        """Let the average begin with what is in the network."""
+        if self.settings.average and self.average is None:
+            self.average = Average(self.step_module.model, self.settings.average)
 
     def run(
         self,
@@ -120,19 +140,22 @@ class Trainer:
         Args:
             train: gives an epoch's batches of this worker.
             validation: gives the validation batches of this worker; without it the latest epoch is the best.
-            report: is called on every worker after each epoch.
+            report: is called on every worker after each epoch; an average of the weights stands in the network then,
+                and `stepped` are those that training goes on from.
             last: how many epochs there are instead of `train.epochs`.
         """
         self.epochs = self.settings.epochs if last is None else last
+        self._begin_average()
         while self.progress.epoch < self.epochs and self.progress.since_best < self.settings.patience:
             start = time.monotonic()
             losses, weights, rows, waited = self._epoch(train(self.progress.epoch))
-            metrics = self._validate(validation)
-            self.progress.epoch += 1
-            self.progress.balance = self.balancer.state()
-            epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows, waited)
-            epoch.best = self._note_best(metrics) if validation is not None else self._note_latest()
-            report(epoch)
+            with self.average.applied() if self.average is not None else nullcontext():
+                metrics = self._validate(validation)
+                self.progress.epoch += 1
+                self.progress.balance = self.balancer.state()
+                epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows, waited)
+                epoch.best = self._note_best(metrics) if validation is not None else self._note_latest()
+                report(epoch)
 
     def _validate(self, validation: Callable[[], Iterable[Batch]] | None) -> dict[str, float]:
         if validation is None:
@@ -223,6 +246,8 @@ class Trainer:
             ((share_T * weights_T).sum() * world()[1]).backward()
         nn.utils.clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.progress.step)
         if self.balancer.needs_losses_after_step:
             with torch.no_grad():
                 _, after_T, _ = self._losses(batch, idle)

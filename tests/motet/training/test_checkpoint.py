@@ -9,7 +9,7 @@ import torch
 
 from motet.errors import TrainingError
 from motet.model.io import load_model
-from motet.training.checkpoint import is_whole, load_checkpoint, newest_whole, save_checkpoint
+from motet.training.checkpoint import is_whole, load_checkpoint, newest_whole, save_checkpoint, stepped_weights
 from motet.training.loop import Epoch, Progress, Trainer
 from tests.builders import Tiny
 
@@ -17,7 +17,7 @@ from tests.builders import Tiny
 def _save(folder: Path, trainer: Trainer, tiny: Tiny) -> Path:
     folder.mkdir(parents=True)
     state = {"epoch": trainer.progress.epoch, "progress": asdict(trainer.progress)}
-    save_checkpoint(folder, trainer.step_module.model, tiny.card, trainer.optimizer, state)
+    save_checkpoint(folder, trainer.step_module.model, tiny.card, trainer.optimizer, state, trainer.stepped)
     return folder
 
 
@@ -45,11 +45,13 @@ def copy(checkpoints: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoints, tmp_path / "copy"))
 
 
-@pytest.mark.parametrize("balance", ["static", "uncertainty", "dwa", "famo"])
+@pytest.mark.parametrize(("balance", "average"), [("static", 0.0), ("static", 0.9), ("uncertainty", 0.9), ("dwa", 0.0),
+                                                  ("famo", 0.0)])  # fmt: skip
 def test_resumed_after_an_epoch_the_run_is_exactly_the_uninterrupted_one(
-    encoder_folder: Path, tmp_path: Path, balance: str
+    encoder_folder: Path, tmp_path: Path, balance: str, average: float
 ) -> None:
-    tiny = Tiny.of(encoder_folder, model={"balance": balance}, train={"epochs": 5, "patience": 5})
+    train = {"epochs": 5, "patience": 5, "average": average}
+    tiny = Tiny.of(encoder_folder, model={"balance": balance}, train=train)
     whole = tiny.trainer()
     epochs = _train(whole, tiny, tmp_path / "whole")
     for stopped in (1, 3):
@@ -57,7 +59,7 @@ def test_resumed_after_an_epoch_the_run_is_exactly_the_uninterrupted_one(
         with torch.no_grad():
             again.step_module.model.log_temperature.fill_(9.0)  # must come from the checkpoint
         state = load_checkpoint(tmp_path / "whole" / f"epoch-{stopped}", again.step_module.model, again.optimizer)
-        again.restore(Progress(**state["progress"]))
+        again.restore(Progress(**state["progress"]), stepped_weights(tmp_path / "whole" / f"epoch-{stopped}"))
         rest = _train(again, tiny, tmp_path / f"again-{stopped}")
         assert [epoch.losses for epoch in rest] == [epoch.losses for epoch in epochs[stopped:]]
         assert [epoch.weights for epoch in rest] == [epoch.weights for epoch in epochs[stopped:]]
