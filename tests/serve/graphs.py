@@ -53,6 +53,16 @@ def served(release: Path, watched: bool = False):
 
     yield start(release, port=free_port(), watched=watched)
     serve.shutdown()
+    wait_until_gone()
+
+
+def wait_until_gone(seconds: float = 90.0) -> None:
+    """Wait until no actor of Serve is left: a graph that starts while another ends may be given its proxy."""
+    end = time.monotonic() + seconds
+    while left := [one["Name"] for one in ray._private.state.actors().values()
+                   if one["State"] != "DEAD" and (one["Name"] or "").startswith("SERVE_")]:  # fmt: skip
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
 
 
 def ask(address: str, path: str, body=None, headers=None, raw=None, method=None):
@@ -112,12 +122,13 @@ def exported(name: str) -> list[str]:
         return []
 
 
-def wait_until_exported(names: list[str], seconds: float = 200.0) -> list[str]:
-    """Lines of all metrics of ours, once they hold each of these names."""
+def wait_until_exported(names: list[str], tags: list[str] | None = None, seconds: float = 200.0) -> list[str]:
+    """Lines of all metrics of ours, once they hold each of these names and tags."""
     end = time.monotonic() + seconds
     while True:
         lines = exported("motet_")
         missing = [name for name in names if not any(line.startswith(f"ray_{name}") for line in lines)]
+        missing += [tag for tag in tags or [] if not any(tag in line for line in lines)]
         if not missing:
             return lines
         assert time.monotonic() < end, missing

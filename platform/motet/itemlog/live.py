@@ -53,15 +53,25 @@ class ItemVectors:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (item vectors [N, D], contents [N, W]).
 
+        Each row is computed alone: products of matrices differ in their last bits with the number of rows, and items
+        that are alike would change places with a reader's steps.
+
         Args:
             rows: from `rows.encoded_rows`.
             entries: of the rows.
             places_N: place of those that have an id part, -1 for the others.
         """
-        text_NX = self.whitening.apply(self._texts(rows.column("text").to_pylist(), entries))
-        attributes_NA = self.spec.unit_rows(rows.column("slots").to_pylist(), numbers_of(rows))
-        content_NW = np.concatenate([text_NX, attributes_NA], 1) / np.sqrt(2)
-        return self.tower.vectors(rows, text_NX, places_N), content_NW.astype(np.float32)
+        raw_NX = self._texts(rows.column("text").to_pylist(), entries)
+        each = [slice(row, row + 1) for row in range(rows.num_rows)]
+        found = [self._row(rows.slice(one.start, 1), raw_NX[one], places_N[one]) for one in each]
+        vectors_ND, content_NW = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return vectors_ND, content_NW
+
+    def _row(self, row: pa.Table, raw_1X: np.ndarray, place_1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        text_1X = self.whitening.apply(raw_1X)
+        attributes_1A = self.spec.unit_rows(row.column("slots").to_pylist(), numbers_of(row))
+        content_1W = np.concatenate([text_1X, attributes_1A], 1) / np.sqrt(2)
+        return self.tower.vectors(row, text_1X, place_1), content_1W.astype(np.float32)
 
     def _texts(self, texts: list[str], entries: Sequence[ItemEntry]) -> np.ndarray:
         keys, width = hex_keys(texts), len(self.whitening.mean_D)
