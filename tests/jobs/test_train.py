@@ -106,28 +106,48 @@ def train_workers():
     return pids
 
 
-def kill_after_first_checkpoint(workspace, killed):
-    end = time.monotonic() + 120
+def kill_after_first_checkpoint(runs, killed):
+    end = time.monotonic() + 200
     while time.monotonic() < end and not killed:
-        if list(workspace.glob("runs/*.checkpoints/epoch-*/manifest.json")):
+        if list(runs.glob("epoch-*/manifest.json")):
             for pid in train_workers()[:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
         time.sleep(0.05)
 
 
+class Checkpoints:
+    """The checkpoints of the first network, or of the one that is refitted."""
+
+    def __init__(self, workspace, refit):
+        self.workspace, self.refit = workspace, refit
+
+    def glob(self, pattern):
+        found = self.workspace.glob(f"runs/*.checkpoints/{pattern}")
+        return [path for path in found if (".refit." in str(path)) == self.refit]
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_killed_worker_costs_at_most_the_epoch_it_was_in(tmp_path, minilm):
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_killed_worker_costs_at_most_the_epoch_it_was_in(tmp_path, minilm, refit):
     killed = []
-    watcher = threading.Thread(target=kill_after_first_checkpoint, args=(tmp_path / "workspace", killed))
+    watcher = threading.Thread(
+        target=kill_after_first_checkpoint, args=(Checkpoints(tmp_path / "workspace", refit), killed)
+    )
     watcher.start()
-    options = ("train.workers=2", "train.epochs=15", "train.patience=15", "model.layers=3")
+    options = ["train.workers=2", "train.epochs=15", "train.patience=15", "model.layers=3"]
+    if refit:  # this loss falls for long, so there are epochs after the kill
+        options += ["train.refit=true", "train.select_by=watch.loss", "train.learning_rate=0.0005"]
     result = run_train(write_shop(tmp_path, minilm), *options)
     watcher.join()
     assert len(killed) == 1
-    epochs = [json.loads(line)["epoch"] for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    epochs = [row["epoch"] for row in read_metrics(result.folder)]
     assert epochs == list(range(1, 16))
+    if refit:
+        assert result.summary["best_epoch"] > 5
+        again = [row["epoch"] for row in read_metrics(released(result.folder))]
+        assert again == list(range(1, result.summary["best_epoch"] + 1))
 
 
 def test_who_trains_is_no_part_of_what_is_trained(shop):
