@@ -24,6 +24,7 @@ def by_key(folder):
     return vectors[np.argsort([int(key) for key in keys])]
 
 
+@pytest.mark.slow
 def test_a_second_run_embeds_nothing_and_a_changed_title_one_row(tmp_path, minilm):
     """30 titles and 3 texts of users ('gender: M', 'gender: F'): 32 different texts."""
     file = write_shop(tmp_path, minilm)

@@ -145,6 +145,7 @@ def test_a_catalogue_too_large_for_ease_is_refused_by_the_index(folder, encoder_
         )
 
 
+@pytest.mark.slow
 def test_the_calibrators_are_those_of_the_network_that_is_released(folder, encoder_folder):
     """The first network left the latest moment out and was asked before; its scores must not be what was fitted on."""
     train = {**recipe(folder, encoder_folder)["train"], "epochs": 2, "refit": True, "held_back": 1}

@@ -162,6 +162,7 @@ def test_who_trains_is_no_part_of_what_is_trained(shop):
     assert {name for name, one in asked.items() if one != own} == {"learning_rate", "epochs"}
 
 
+@pytest.mark.slow
 def test_a_request_for_more_than_there_is_is_refused_at_once(tmp_path, minilm):
     start = time.monotonic()
     with pytest.raises(TrainingError, match=r"train.workers x train.cpus_per_worker asks for 8 CPUs, this Ray has 2"):

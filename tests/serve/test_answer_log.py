@@ -18,6 +18,8 @@ from motet.records.skew import skew
 from serve.answer_log import place_of_records
 from tests.serve.graphs import TWO, ask, exported, pids, publish, served
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_MS = 20_000
 
 
@@ -135,7 +137,6 @@ def _ask_until(endpoint, until: float, answered: list[str]) -> None:
             answered.append(answer["request_id"])
 
 
-@pytest.mark.slow
 def test_a_killed_gateway_leaves_whole_files_and_loses_only_the_latest(endpoint, folder):
     """kill -9 in the middle of a stream: what was answered more than a few flushes before is there."""
     answered: list[str] = []
@@ -162,7 +163,6 @@ def test_a_killed_gateway_leaves_whole_files_and_loses_only_the_latest(endpoint,
     assert len(writers) >= 2
 
 
-@pytest.mark.slow
 def test_the_end_of_the_graph_writes_what_waits_and_what_was_dropped_is_counted(endpoint, release, tmp_path):
     from ray import serve
 
@@ -181,7 +181,6 @@ def test_the_end_of_the_graph_writes_what_waits_and_what_was_dropped_is_counted(
     assert {row["request_id"] for row in sample_rows(tmp_path)} == set(names[:5])
 
 
-@pytest.mark.slow
 def test_a_share_of_the_requests_is_logged_by_their_ids(endpoint, release, tmp_path):
     from ray import serve
 

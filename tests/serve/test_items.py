@@ -14,6 +14,8 @@ from motet.itemlog.entry import ITEMS
 from motet.recommend import Query, Recommender
 from tests.serve.graphs import TWO, ask, pids, publish, served
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_MS = 20_000
 SECRET = "n0t-t0-be-ech0ed"
 SOON_S = 2.0
@@ -240,7 +242,6 @@ def _answers_again(endpoint, names: list[str]) -> None:
     raise AssertionError("the graph did not come back")
 
 
-@pytest.mark.slow
 def test_items_survive_a_kill_of_every_deployment(endpoint):
     names = [f"kept-{number}" for number in range(3)]
     assert post(endpoint, [car(name) for name in names])[1]["added"] == 3
@@ -258,7 +259,6 @@ def test_items_survive_a_kill_of_every_deployment(endpoint):
     assert recommend(endpoint, allow=["after the kill"], k=1)[0] == ["after the kill"]
 
 
-@pytest.mark.slow
 def test_items_survive_a_restart_of_the_whole_graph(endpoint, release):
     from ray import serve
 
@@ -271,7 +271,6 @@ def test_items_survive_a_restart_of_the_whole_graph(endpoint, release):
     assert post(endpoint, car("kept-0"))[1] == {"ids": ["kept-0"], "added": 0, "replaced": 1}
 
 
-@pytest.mark.slow
 def test_a_graph_without_a_store_says_so(endpoint, release):
     from ray import serve
 

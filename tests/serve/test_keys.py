@@ -5,6 +5,8 @@ import pytest
 from motet.release.keys import Keys
 from tests.serve.graphs import PATIENT, ask, publish, served, wait_until_exported
 
+pytestmark = pytest.mark.slow
+
 BURST = 6
 
 
@@ -95,7 +97,6 @@ def test_a_user_who_asks_too_often_waits_whatever_key_is_used(endpoint, key):
     assert ask(endpoint, "/v1/recommend", {}, key("recommend"))[0] == 200
 
 
-@pytest.mark.slow
 def test_refusals_are_counted(endpoint, key):
     opens = key("recommend", "feedback")
     refused = [ask(endpoint, "/v1/recommend", {})[0], ask(endpoint, "/v1/recommend", {}, key("feedback"))[0]]

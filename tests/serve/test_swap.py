@@ -17,6 +17,8 @@ from motet.release.publish import Releases
 from motet.storage import read_manifest, write_manifest
 from tests.serve.graphs import PATIENT, TWO, ask, pids, publish, served, wait_until_exported
 
+pytestmark = pytest.mark.slow
+
 SWAPS = 100
 USERS = [f"u{number:02d}" for number in range(24)]
 
@@ -91,7 +93,6 @@ class Load:
             thread.join()
 
 
-@pytest.mark.slow
 def test_a_hundred_swaps_under_load_lose_nothing_and_mix_nothing(endpoint, releases):
     one, names = releases
     seconds = []
@@ -130,7 +131,6 @@ def test_a_damaged_release_is_refused_and_the_old_one_serves(endpoint, releases)
     shutil.rmtree(bad)
 
 
-@pytest.mark.slow
 def test_a_new_conductor_knows_what_is_served(endpoint, releases):
     _, (first, second) = releases
     (old,) = pids("Conductor")
