@@ -225,7 +225,9 @@ def ratings(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries
 
 
 def main(
-    protocol: Annotated[list[str] | None, typer.Option(help="T-roll, T, L, T-new, parts, R, R-time, or all.")] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="T-roll, T, L, T-new, parts, R, R-time; all if not given.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of ours per split.")] = 3,
     peers: Annotated[str, typer.Option(help="Libraries, separated by commas.")] = ",".join(LIBRARIES),
     work: Annotated[Path, typer.Option(help="Folder of split files and workspaces.")] = Path("workspace-quality"),

@@ -98,10 +98,15 @@ class Recipe(Section):
         if self.model.estimates in ("factors", "items", "priors") and drawn:
             what = f"{self.model.estimates!r} has nothing to say of the negatives that task {drawn[0]!r} draws"
             yield ("model", "estimates"), f"{what}; set it to none, or leave it out"
-        slates = [task.name for task in self.tasks if task.slate is not None]
-        if self.evaluate.history == "around" and slates:
-            what = f"'around' reads the labels of the slate that task {slates[0]!r} orders"
-            yield ("evaluate", "history"), f"{what}; set it to before"
+        if self.evaluate.history == "around" and (wrong := self._wrong_around()):
+            yield ("evaluate", "history"), f"'around' {wrong}; set it to before"
+
+    def _wrong_around(self) -> str | None:
+        """Return why no label may be told by those that came after it, or None."""
+        kind, slates = self.data.split.kind, [task.name for task in self.tasks if task.slate is not None]
+        if kind in ("time", "leave_one_out"):
+            return f"trains on labels that come later, of which data.split.kind = {kind} knows none in the test"
+        return f"reads the labels of the slate that task {slates[0]!r} orders" if slates else None
 
     @property
     def reads_estimates(self) -> bool:

@@ -286,8 +286,8 @@ class EvaluateSettings(Section):
     """Binary task whose positives are the targets, here and for the fusion; any event if not set."""
     history: Literal["parts", "before", "around", "rolling"] = "parts"
     """What is known of a user: the parts before the held-out one; of these the events before each held-out event; these
-    and, for the estimates of labels alone, those after it as well, in training too (around); or all events before it,
-    held-out ones too (rolling)."""
+    and, for the estimates of labels alone, those after it as well, in training too (around, if data.split is not in
+    time); or all events before it, held-out ones too (rolling)."""
     least_history: int = Field(default=0, ge=0)
     """Events that a user must have before one counts (rolling)."""
     cold_events: int = Field(default=5, ge=0)

@@ -158,8 +158,14 @@ def test_a_propensity_is_a_number_that_is_read() -> None:
             "'priors' has nothing to say of the negatives that task 'like' draws; set it to none, or leave it out",
         ),
         (
+            {"evaluate": {"history": "around"}},
+            "evaluate.history",
+            "'around' trains on labels that come later, of which data.split.kind = time knows none in the test; set it",
+        ),
+        (
             {
                 "evaluate": {"history": "around"},
+                "data": {**_BASE["data"], "split": {"kind": "random"}},
                 "tasks": [*_task(1), {"name": "best", "kind": "ranking", "label": "rating", "slate": "session"}],
             },
             "evaluate.history",

@@ -123,12 +123,13 @@ def exported(name: str) -> list[str]:
 
 
 def wait_until_exported(names: list[str], tags: list[str] | None = None, seconds: float = 200.0) -> list[str]:
-    """Lines of all metrics of ours, once they hold each of these names and tags."""
+    """Lines of all metrics of ours, once they hold each of these names, and each of these tags beside one."""
     end = time.monotonic() + seconds
     while True:
         lines = exported("motet_")
         missing = [name for name in names if not any(line.startswith(f"ray_{name}") for line in lines)]
-        missing += [tag for tag in tags or [] if not any(tag in line for line in lines)]
+        named = [line for line in lines if line.startswith(tuple(f"ray_{name}" for name in names))]
+        missing += [tag for tag in tags or [] if not any(tag in line for line in named)]
         if not missing:
             return lines
         assert time.monotonic() < end, missing

@@ -4,7 +4,7 @@
     offset     the user's shrunk mean of residuals; spread: their deviation; mood: a mean that favours the last few
     prior      the item's shrunk mean of labels; count: the log of how many
     near       mean over the user's events of residual - offset, weighed by how near the event's item is to the item
-    factors    what `motet.latent` makes of the user's residuals - offset for the item
+    factors    what `motet.estimates.latent` makes of the user's residuals - offset for the item
 
 Offsets and priors are the classic baseline of collaborative filtering, near is its neighbourhood model of items
 (Koren, KDD 2008, sections 2.1 and 2.2): cosine of two items' residuals, shrunk by how many people have labelled both.

@@ -116,10 +116,6 @@ def _optional(
     return _stack([read(name) if name in table.column_names else blank for name in names], like_BP)
 
 
-def _weights(table: pa.Table, align: Callable[..., np.ndarray], width: int, name: str) -> np.ndarray:
-    return align(table, name, width, 1.0, np.float32)
-
-
 def _slates(table: pa.Table, width: int, name: str) -> np.ndarray:
     """Return slates; those of training, which are places in the window's list of outputs, as places among P."""
     if width == 0:

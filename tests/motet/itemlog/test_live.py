@@ -24,7 +24,10 @@ def follow(log, tiny, draft, **more):
 
 
 def test_places_are_the_same_however_the_log_was_read(tiny, draft, tmp_path) -> None:
-    """One reader takes entry by entry, one all at once, one the names alone; bad and removed entries included."""
+    """One reader takes entry by entry, one all at once, one the names alone; bad and removed entries included.
+
+    Vectors are the same to the last bit, by which items that are alike are ordered.
+    """
     log = item_log(tmp_path)
     live, step = follow(log, tiny, draft)
     bad = added(tiny, "b", columns(1, colour="x" * 10_001), entry_id="bad")
@@ -44,9 +47,7 @@ def test_places_are_the_same_however_the_log_was_read(tiny, draft, tmp_path) -> 
         assert items.matches("colour", (columns(4)["colour"],))[20]
     for name in ("vectors_ID", "unit_ID", "content_IW", "attributes_IW", "numbers_IM", "log_count_I"):
         one, other = (np.asarray(getattr(items, name)) for items in (step, whole))
-        np.testing.assert_array_equal(
-            one, other, err_msg=name
-        )  # to the last bit: items that are alike are ordered by it
+        np.testing.assert_array_equal(one, other, err_msg=name)
 
 
 def test_an_entry_of_another_language_model_is_encoded_anew(tiny, draft, tmp_path) -> None:
