@@ -1,22 +1,32 @@
-"""Rank with other libraries, inside their own virtual environment: `python peers.py SPLIT.csv OUT.json LIBRARY`.
+"""Rank with other libraries, inside their own virtual environment: `python peers.py SPLIT.csv OUT.json LIBRARY LEAST`.
 
 Reads the split file of `protocols.py` (history = train and validation), writes {system: {user: [ten items]}} for the
 users of the test part, or {system: {"predictions": [...]}} in the order of the test rows for a ratings library.
-Settings are those that the validation part picked.
+
+Each system is fitted on train with every setting of its grid, the one with the best figure on validation (NDCG@10 of
+its items with a rating of at least LEAST, or squared error) is fitted again on train and validation. SASRec takes
+minutes a fit: it has the one setting of its own authors' benchmark.
 """
 
 import csv
+import itertools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 K = 10
+CHOSEN = "chosen on validation: "
+"""How a line that says a system's setting begins."""
+DAY_MS = 86_400_000
 Rows = list[dict[str, str]]
+Lists = dict[str, list[str]]
+Grid = dict[str, tuple[Any, ...]]
 
 
 def read(path: str) -> tuple[Rows, Rows]:
@@ -25,6 +35,11 @@ def read(path: str) -> tuple[Rows, Rows]:
         rows = list(csv.DictReader(file))
     rows.sort(key=lambda row: int(row["timestamp"]))
     return [row for row in rows if row["fold"] != "test"], [row for row in rows if row["fold"] == "test"]
+
+
+def settings_of(grid: Grid) -> list[dict[str, Any]]:
+    """Return every combination of a grid."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 class Matrix:
@@ -39,10 +54,18 @@ class Matrix:
         self.columns = np.array([self.item_of[row["item_id"]] for row in history])
         self.moments = np.array([int(row["timestamp"]) for row in history])
         self.ratings = np.array([float(row["rating"]) for row in history])
-        shape = (len(self.users), len(self.items))
-        self.met = sp.csr_matrix((np.ones(len(history), np.float32), (self.rows, self.columns)), shape=shape)
+        self.met = self.weights(0, None)
 
-    def lists(self, wanted: list[str], scores_UI: np.ndarray) -> dict[str, list[str]]:
+    def weights(self, least: float, half_life: float | None) -> sp.csr_matrix:
+        """Return the rows with a rating of at least `least`, each halving every `half_life` days before the latest."""
+        age_days_N = (self.moments.max() - self.moments) / DAY_MS
+        weight_N = np.ones(len(self.rows)) if half_life is None else 0.5 ** (age_days_N / half_life)
+        kept_N = self.ratings >= least
+        places = (self.rows[kept_N], self.columns[kept_N])
+        shape = (len(self.users), len(self.items))
+        return sp.csr_matrix((weight_N[kept_N].astype(np.float32), places), shape=shape)
+
+    def lists(self, wanted: list[str], scores_UI: np.ndarray) -> Lists:
         """Return the ten best items that each wanted user has not met; rows of scores are those of `wanted`."""
         found = {}
         for row, user in enumerate(wanted):
@@ -52,86 +75,156 @@ class Matrix:
         return found
 
 
-def popularity(matrix: Matrix, wanted: list[str]) -> dict[str, dict[str, list[str]]]:
-    """All-time counts, and counts of ratings of at least 4 that halve every 7 days."""
-    every_I = np.asarray(matrix.met.sum(0)).ravel()
-    age_days = (matrix.moments.max() - matrix.moments) / 86_400_000
-    recent_I = np.bincount(matrix.columns, (matrix.ratings >= 4) * 0.5 ** (age_days / 7), len(matrix.items))
-    both = {"popularity, all time": every_I, "popularity, recent": recent_I}
-    return {name: matrix.lists(wanted, np.tile(scores_I, (len(wanted), 1))) for name, scores_I in both.items()}
+Fit = Callable[..., np.ndarray]
+"""(history, wanted users, settings as names) -> scores [wanted, items]."""
 
 
-def with_implicit(matrix: Matrix, wanted: list[str]) -> dict[str, dict[str, list[str]]]:
-    """Item-kNN, ALS and BPR of implicit."""
+def ndcg(lists: Lists, targets: dict[str, set[str]]) -> float:
+    """Return the mean NDCG@10 over the users with targets."""
+    gains = 1 / np.log2(np.arange(K) + 2)
+    found = [
+        sum(gains[place] for place, item in enumerate(lists[user]) if item in wanted) / gains[: len(wanted)].sum()
+        for user, wanted in targets.items()
+    ]
+    return float(np.mean(found))
+
+
+def tuned(history: Rows, wanted: list[str], least: float, systems: dict[str, tuple[Fit, Grid]]) -> dict[str, Lists]:
+    """Return each system's lists with the setting that is best on validation, fitted on the whole history."""
+    train, whole = Matrix([row for row in history if row["fold"] == "train"]), Matrix(history)
+    targets = defaultdict(set)
+    for row in history:
+        if row["fold"] == "validation" and row["user_id"] in train.user_of and float(row["rating"]) >= least:
+            targets[row["user_id"]].add(row["item_id"])
+    found = {}
+    for name, (fit, grid) in systems.items():
+        choices = settings_of(grid)
+        users = sorted(targets)
+        scores = [
+            ndcg(train.lists(users, fit(train, users, **one)), targets) if len(choices) > 1 else 0.0 for one in choices
+        ]
+        best = choices[int(np.argmax(scores))]
+        print(f"{CHOSEN}{name}: {best}", file=sys.stderr)
+        found[name] = whole.lists(wanted, fit(whole, wanted, **best))
+    return found
+
+
+def popularity(matrix: Matrix, wanted: list[str], least: float, half_life: float | None) -> np.ndarray:
+    """Score by counts."""
+    counts_I = np.asarray(matrix.weights(least, half_life).sum(0)).ravel()
+    return np.tile(counts_I, (len(wanted), 1))
+
+
+def with_implicit(kind: str) -> Fit:
+    """Return what fits item-kNN, ALS or BPR of implicit."""
     from implicit.als import AlternatingLeastSquares
     from implicit.bpr import BayesianPersonalizedRanking
     from implicit.nearest_neighbours import CosineRecommender
 
-    models = {
-        "item-kNN (implicit)": CosineRecommender(K=100),
-        "ALS (implicit)": AlternatingLeastSquares(factors=32, regularization=5.0, alpha=5.0, random_state=42),
-        "BPR (implicit)": BayesianPersonalizedRanking(factors=64, iterations=100, random_state=42),
-    }
-    rows = np.array([matrix.user_of[user] for user in wanted])
-    found = {}
-    for name, model in models.items():
-        model.fit(matrix.met, show_progress=False)
-        places, _ = model.recommend(rows, matrix.met[rows], N=K, filter_already_liked_items=True)
-        found[name] = {
-            user: [matrix.items[place] for place in row if place >= 0] for user, row in zip(wanted, places, strict=True)
-        }
-    return found
+    def fit(matrix: Matrix, wanted: list[str], least: float, **settings: Any) -> np.ndarray:
+        if kind == "knn":
+            model = CosineRecommender(**settings)
+        else:
+            made = AlternatingLeastSquares if kind == "als" else BayesianPersonalizedRanking
+            model = made(random_state=42, **settings)
+        given = matrix.weights(least, None)
+        model.fit(given, show_progress=False)
+        users_U = np.array([matrix.user_of[user] for user in wanted])
+        if kind == "knn":
+            return np.asarray((given[users_U] @ model.similarity.T).todense())
+        return np.asarray(model.user_factors[users_U] @ model.item_factors.T)
+
+    return fit
 
 
-def with_rectools(history: Rows, wanted: list[str]) -> dict[str, dict[str, list[str]]]:
-    """EASE and SASRec of RecTools."""
+def with_rectools(kind: str) -> Fit:
+    """Return what fits EASE or SASRec of RecTools."""
     import pandas as pd
     from rectools import Columns
     from rectools.dataset import Dataset
     from rectools.models import EASEModel, SASRecModel
 
-    table = pd.DataFrame({
-        Columns.User: [row["user_id"] for row in history], Columns.Item: [row["item_id"] for row in history],
-        Columns.Weight: 1.0, Columns.Datetime: pd.to_datetime([int(row["timestamp"]) for row in history], unit="ms"),
-    })  # fmt: skip
-    dataset = Dataset.construct(table)
-    models = {
-        "EASE (RecTools)": EASEModel(regularization=300.0),
-        "SASRec (RecTools)": SASRecModel(n_factors=64, n_blocks=2, n_heads=2, epochs=14, loss="softmax", verbose=0),
-    }
-    found = {}
-    for name, model in models.items():
+    def fit(
+        matrix: Matrix, wanted: list[str], least: float, half_life: float | None = None, **settings: Any
+    ) -> np.ndarray:
+        kept_N = matrix.ratings >= least
+        age_days_N = (matrix.moments.max() - matrix.moments[kept_N]) / DAY_MS
+        table = pd.DataFrame({
+            Columns.User: matrix.rows[kept_N], Columns.Item: matrix.columns[kept_N],
+            Columns.Weight: 1.0 if half_life is None else 0.5 ** (age_days_N / half_life),
+            Columns.Datetime: pd.to_datetime(matrix.moments[kept_N], unit="ms"),
+        })  # fmt: skip
+        dataset = Dataset.construct(table)
+        model = EASEModel(**settings) if kind == "ease" else SASRecModel(**settings)
         model.fit(dataset)
-        answer = model.recommend(users=wanted, dataset=dataset, k=K, filter_viewed=True)
-        lists = defaultdict(list)
-        for user, item in zip(answer[Columns.User], answer[Columns.Item], strict=True):
-            lists[user].append(item)
-        found[name] = dict(lists)
-    return found
+        row_of = {matrix.user_of[user]: row for row, user in enumerate(wanted)}
+        known = [user for user in row_of if user in set(table[Columns.User])]
+        answer = model.recommend(users=known, dataset=dataset, k=len(matrix.items), filter_viewed=False)
+        scores_UI = np.full((len(wanted), len(matrix.items)), -1e9)
+        scores_UI[answer[Columns.User].map(row_of), answer[Columns.Item]] = answer[Columns.Score]
+        return scores_UI
+
+    return fit
+
+
+def ranked(library: str, history: Rows, wanted: list[str], least: float) -> dict[str, Lists]:
+    """Return the lists of a library's systems."""
+    rows: Grid = {"least": (0, 4)}
+    sasrec: Grid = {"n_factors": (64,), "n_blocks": (2,), "n_heads": (2,), "epochs": (14,), "loss": ("softmax",)}
+    systems: dict[str, tuple[Fit, Grid]]
+    if library == "popularity":
+        systems = {
+            "popularity, all time": (popularity, rows | {"half_life": (None,)}),
+            "popularity, recent": (popularity, rows | {"half_life": (3, 7, 14, 30)}),
+        }
+    elif library == "implicit":
+        als: Grid = {"factors": (16, 32, 64), "regularization": (0.1, 5.0, 20.0), "alpha": (1.0, 5.0, 20.0)}
+        systems = {
+            "item-kNN (implicit)": (with_implicit("knn"), rows | {"K": (20, 100, 300)}),
+            "ALS (implicit)": (with_implicit("als"), rows | als),
+            "BPR (implicit)": (with_implicit("bpr"), rows | {"factors": (32, 64), "iterations": (50, 100, 200)}),
+        }
+    else:
+        ease: Grid = {"regularization": (100.0, 300.0, 1000.0), "half_life": (None, 180, 30, 7)}
+        systems = {
+            "EASE (RecTools), decayed": (with_rectools("ease"), rows | ease),
+            "SASRec (RecTools)": (with_rectools("sasrec"), {"least": (0,)} | sasrec | {"verbose": (0,)}),
+        }
+    return tuned(history, wanted, least, systems)
 
 
 def with_cornac(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
     """User and item biases, and matrix factorisation, of cornac."""
     import cornac
 
-    triples = [(row["user_id"], row["item_id"], float(row["rating"])) for row in history]
-    train = cornac.data.Dataset.from_uir(triples, seed=42)
-    mean = float(np.mean([rating for *_, rating in triples]))
-    models = {
-        "biases (cornac)": cornac.models.BaselineOnly(max_iter=30, learning_rate=0.01, lambda_reg=0.02, seed=42),
-        "matrix factorisation (cornac)": cornac.models.MF(
-            k=40, max_iter=40, learning_rate=0.01, lambda_reg=0.08, use_bias=True, seed=42
+    def predicted(model: Any, rows: Rows, others: Rows) -> np.ndarray:
+        triples = [(row["user_id"], row["item_id"], float(row["rating"])) for row in rows]
+        train = cornac.data.Dataset.from_uir(triples, seed=42)
+        model.fit(train)
+        predictions = []
+        for row in others:
+            user, item = train.uid_map.get(row["user_id"]), train.iid_map.get(row["item_id"])
+            known = user is not None and item is not None
+            mean = float(np.mean([rating for *_, rating in triples])) if not known else 0.0
+            predictions.append(float(np.clip(model.rate(user, item) if known else mean, 1, 5)))
+        return np.array(predictions)
+
+    train, held = ([row for row in history if (row["fold"] == "train") == wanted] for wanted in (True, False))
+    truth_N = np.array([float(row["rating"]) for row in held])
+    systems: dict[str, tuple[Any, Grid]] = {
+        "biases (cornac)": (cornac.models.BaselineOnly, {"learning_rate": (0.01,), "lambda_reg": (0.02, 0.1)}),
+        "matrix factorisation (cornac)": (
+            cornac.models.MF,
+            {"k": (20, 40), "learning_rate": (0.01,), "lambda_reg": (0.04, 0.08, 0.12), "use_bias": (True,)},
         ),
     }
     found = {}
-    for name, model in models.items():
-        model.fit(train)
-        predictions = []
-        for row in test:
-            user, item = train.uid_map.get(row["user_id"]), train.iid_map.get(row["item_id"])
-            known = user is not None and item is not None
-            predictions.append(float(np.clip(model.rate(user, item) if known else mean, 1, 5)))
-        found[name] = {"predictions": predictions}
+    for name, (made, grid) in systems.items():
+        choices = [one | {"max_iter": rounds, "seed": 42} for one in settings_of(grid) for rounds in (20, 40, 80)]
+        errors = [((predicted(made(**one), train, held) - truth_N) ** 2).mean() for one in choices]
+        best = choices[int(np.argmin(errors))]
+        print(f"{CHOSEN}{name}: {best}", file=sys.stderr)
+        found[name] = {"predictions": predicted(made(**best), history, test).tolist()}
     return found
 
 
@@ -139,7 +232,7 @@ _RECHUB_EPOCHS = 12
 
 
 def with_rechub(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
-    """MMoE of torch-rechub on ids with the tasks rating, like and ok; the epoch is the one best on validation."""
+    """MMoE of torch-rechub on ids with the tasks rating, like and ok; setting and epoch are the best on validation."""
     import torch
     from torch_rechub.basic.features import SparseFeature
     from torch_rechub.models.multi_task import MMOE
@@ -153,15 +246,15 @@ def with_rechub(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
     def inputs(rows: Rows) -> dict[str, torch.Tensor]:
         return {name: torch.tensor([codes[name].get(row[name], 0) for row in rows]) for name in names}
 
-    def fitted(rows: Rows, epochs: int) -> Iterator[MMOE]:
+    def fitted(rows: Rows, epochs: int, embed_dim: int, weight_decay: float) -> Iterator[MMOE]:
         torch.manual_seed(42)
-        features = [SparseFeature(name, vocab_size=len(codes[name]) + 1, embed_dim=16) for name in names]
+        features = [SparseFeature(name, vocab_size=len(codes[name]) + 1, embed_dim=embed_dim) for name in names]
         kinds = ["regression", "classification", "classification"]
         towers = [{"dims": [16]} for _ in kinds]
         model = MMOE(
             features, kinds, n_expert=4, expert_params={"dims": [32], "dropout": 0.2}, tower_params_list=towers
         )
-        trainer = MTLTrainer(model, kinds, optimizer_params={"lr": 2e-3, "weight_decay": 1e-5}, n_epoch=epochs)
+        trainer = MTLTrainer(model, kinds, optimizer_params={"lr": 2e-3, "weight_decay": weight_decay}, n_epoch=epochs)
         stars = torch.tensor([float(row["rating"]) for row in rows])
         wanted, known = torch.stack([stars, (stars >= 4).float(), (stars >= 3).float()], 1), inputs(rows)
         for _ in range(epochs):
@@ -175,23 +268,28 @@ def with_rechub(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
 
     train, held = ([row for row in history if (row["fold"] == "train") == wanted] for wanted in (True, False))
     truth = np.array([float(row["rating"]) for row in held])
-    errors = [float(((predicted(one, held)[:, 0] - truth) ** 2).mean()) for one in fitted(train, _RECHUB_EPOCHS)]
-    *_, model = fitted(history, 1 + int(np.argmin(errors)))
+    choices = settings_of({"embed_dim": (8, 16), "weight_decay": (1e-5, 1e-4)})
+    errors = [
+        [float(((predicted(one, held)[:, 0] - truth) ** 2).mean()) for one in fitted(train, _RECHUB_EPOCHS, **choice)]
+        for choice in choices
+    ]
+    best, epoch = np.unravel_index(np.argmin(errors), np.shape(errors))
+    print(f"{CHOSEN}MMoE (torch-rechub): {choices[best]}, {epoch + 1} epochs", file=sys.stderr)
+    *_, model = fitted(history, int(epoch) + 1, **choices[best])
     rating, like, ok = predicted(model, test).T.tolist()
     return {"MMoE (torch-rechub)": {"predictions": np.clip(rating, 1, 5).tolist(), "like": like, "ok": ok}}
 
 
 def main() -> None:
     """Rank or predict with one library."""
-    split, target, library = sys.argv[1:4]
+    split, target, library, least = sys.argv[1:5]
     history, test = read(split)
-    matrix = Matrix(history)
-    wanted = sorted({row["user_id"] for row in test} & set(matrix.users))
-    made = {
-        "popularity": lambda: popularity(matrix, wanted), "implicit": lambda: with_implicit(matrix, wanted),
-        "rectools": lambda: with_rectools(history, wanted), "cornac": lambda: with_cornac(history, test),
-        "rechub": lambda: with_rechub(history, test),
-    }[library]()  # fmt: skip
+    raters = {"cornac": with_cornac, "rechub": with_rechub}
+    if library in raters:
+        made: dict[str, Any] = raters[library](history, test)
+    else:
+        wanted = sorted({row["user_id"] for row in test} & {row["user_id"] for row in history})
+        made = ranked(library, history, wanted, float(least))
     with Path(target).open("w", encoding="utf-8") as file:
         json.dump(made, file)
 

@@ -19,6 +19,7 @@ import typer  # noqa: E402
 
 from bench import protocols  # noqa: E402
 from bench.parts import parts  # noqa: E402
+from bench.peers import CHOSEN  # noqa: E402
 from bench.runs import CACHE, LIBRARIES, ours, peer_python, say  # noqa: E402
 from motet.evaluation.ranking_metrics import bootstrap_interval, rank_metrics  # noqa: E402
 from motet.kinds.metrics import binary_metrics, regression_metrics  # noqa: E402
@@ -39,13 +40,16 @@ LOWER = ("rmse", "like ece", "ok ece")
 Row = dict[str, Any]
 
 
-def ask_peer(library: str, split: Path) -> dict[str, Any]:
-    """Return what a library makes of a split file."""
+def ask_peer(library: str, split: Path, least: float = 0.0) -> dict[str, Any]:
+    """Return what a library makes of a split file whose targets are rated at least `least`; settings go to the log."""
     target = split.with_name(f"{split.stem}-{library}.json")
-    command = [peer_python(library), ROOT / "bench" / "peers.py", split, target, library]
+    command = [peer_python(library), ROOT / "bench" / "peers.py", split, target, library, least]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=target.parent)
     if done.returncode:
         raise SystemExit(f"quality: {library} failed:\n{done.stderr[-2000:]}")
+    for line in done.stderr.splitlines():
+        if line.startswith(CHOSEN):
+            say(f"quality: {line}")
     return dict(read_json(target))
 
 
@@ -68,12 +72,14 @@ def score(lists: dict[str, list[str]], targets: dict[str, set[int]]) -> dict[str
     return metrics | {"coverage": np.full(1, len(shown) / 1682)}
 
 
-def peers_on(splits: list[tuple[Path, dict[str, set[int]]]], libraries: list[str]) -> dict[str, dict[str, np.ndarray]]:
+def peers_on(
+    splits: list[tuple[Path, dict[str, set[int]]]], libraries: list[str], least: float
+) -> dict[str, dict[str, np.ndarray]]:
     """Return {system: {metric: values}} pooled over the splits."""
     pooled: dict[str, dict[str, list[np.ndarray]]] = {}
     for split, targets in splits:
         for library in (name for name in RANKERS if name in libraries):
-            for system, lists in ask_peer(library, split).items():
+            for system, lists in ask_peer(library, split, least).items():
                 for metric, values in score(lists, targets).items():
                     pooled.setdefault(system, {}).setdefault(metric, []).append(values)
     return {system: {name: np.concatenate(v) for name, v in metrics.items()} for system, metrics in pooled.items()}
@@ -96,8 +102,8 @@ def table(protocol: str, systems: dict[str, dict[str, Any]], goals: dict[str, fl
             shown = "" if one is None else f"{one['mean']:.4f} [{one['low']:.3f}, {one['high']:.3f}]"
             cells += f"{shown:>24s}"
         say(f"{name:32s}{cells}")
-    rows = []
-    for metric, goal in goals.items():
+    rows: list[Row] = []
+    for metric, goal in goals.items() if "motet" in systems else ():
         lower = metric in LOWER
         mine = systems["motet"][metric]["mean"]
         others = [found[metric]["mean"] for name, found in systems.items() if name != "motet" and metric in found]
@@ -151,8 +157,8 @@ def ranking(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries
             reports.append(found)
             ndcg = _mean([found], "ndcg")["mean"]
             say(f"quality: {protocol}, until {end}, seed {42 + seed}: NDCG@10 {ndcg:.4f}; {found['log'][-1]}")
-    systems = {"motet": {metric: _mean(reports, metric) for metric in ("ndcg", "hit", "coverage")}}
-    for name, metrics in peers_on(splits, libraries).items():
+    systems = {"motet": {metric: _mean(reports, metric) for metric in ("ndcg", "hit", "coverage")}} if seeds else {}
+    for name, metrics in peers_on(splits, libraries, 0.0 if loo else protocols.LIKED).items():
         systems[name] = {metric: figure(values) for metric, values in metrics.items()}
     return table(protocol, systems, GOALS[protocol])
 
@@ -204,10 +210,11 @@ def ratings(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries
         said = ", ".join(f"{name} {values[-1]:.4f}" for name, values in found.items())
         say(f"quality: {protocol}, seed {42 + seed}: {said}")
     systems: dict[str, dict[str, Any]] = {}
-    systems["motet"] = {
-        name: {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
-        for name, values in found.items()
-    }
+    if seeds:
+        systems["motet"] = {
+            name: {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
+            for name, values in found.items()
+        }
     test_N = part_N == 2
     judged_N = np.isin(log.user_N[test_N], log.user_N[part_N < 2]) if by_time else np.ones(test_N.sum(), bool)
     truth_N = log.rating_N[test_N][judged_N]
@@ -228,7 +235,7 @@ def main(
     protocol: Annotated[
         list[str] | None, typer.Option(help="T-roll, T, L, T-new, parts, R, R-time; all if not given.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of ours per split.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Runs of ours per split; 0: peers alone.")] = 3,
     peers: Annotated[str, typer.Option(help="Libraries, separated by commas.")] = ",".join(LIBRARIES),
     work: Annotated[Path, typer.Option(help="Folder of split files and workspaces.")] = Path("workspace-quality"),
 ) -> None:
@@ -249,6 +256,8 @@ def main(
     for name in protocol or list(runs):
         if name not in runs:
             raise SystemExit(f"quality: --protocol {name} is none; protocols: {', '.join(runs)}")
+        if not seeds and name in ("T-new", "parts"):
+            raise SystemExit(f"quality: --protocol {name} has no peers, so --seeds must be at least 1")
         rows |= {row["what"]: row for row in runs[name]()}
         write_json(target, list(rows.values()))
 
