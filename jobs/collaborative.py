@@ -4,6 +4,7 @@ Histories are read from a folder of shards; `before` says which parts count, so 
 validation, as of the test, and as of any past moment (see `motet.data.moments`).
 """
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -193,16 +194,16 @@ def _item_sums(table: pa.Table, items_IK: np.ndarray, recipe: Recipe, before: in
 
 def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndarray) -> None:
     """Count pairs per history shard, bring each item's pairs together, keep its best neighbours (Ray Data)."""
-    items = len(users_I)
+    items, settings = len(users_I), recipe.retrieval
     rows = ray.data.from_items([{"file": str(path)} for path in past.files], override_num_blocks=len(past.files))
     count = partial(_pairs, items=items, recipe=recipe, before=past.before)
     pairs = rows.map_batches(count, batch_size=1, batch_format="pyarrow")
     finish = partial(_finish_neighbours, users_I=users_I, recipe=recipe, folder=str(folder / "neighbours"))
-    by_shard(pairs, NumberKey("item", -(-items // _ITEMS_PER_SHARD)), finish)
+    shards = by_shard(pairs, NumberKey("item", -(-items // _ITEMS_PER_SHARD)), finish)
+    if not shards:  # nobody met two items
+        finish(0, pair_counts([], items, settings.transition_window, settings.transition_decay))
     table = read_parquet(folder / "neighbours")
-    for path in (folder / "neighbours").glob("*.parquet"):
-        path.unlink()
-    (folder / "neighbours").rmdir()
+    shutil.rmtree(folder / "neighbours")
     write_parquet(
         folder / "neighbours.parquet",
         table.sort_by([("kind", "ascending"), ("item", "ascending"), ("weight", "descending")]),

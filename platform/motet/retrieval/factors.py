@@ -1,7 +1,7 @@
 """Implicit matrix factorisation by alternating least squares (Hu, Koren and Volinsky, ICDM 2008).
 
     minimise  sum over users u and items i of  c_ui (p_ui - x_u . y_i)^2 + ridge (|x_u|^2 + |y_i|^2)
-    p_ui = 1 if u met i, else 0          c_ui = 1 + alpha x weight for what was met, 1 for all else
+    p_ui = 1 if u met i, else 0          c_ui = 21 for what was met, 1 for all else
 
 Only item factors are kept: a user's factors follow from the history by one solve, so people who are new are served
 like all others. Each half-step for items needs sums over users only, so shards can be counted anywhere and added.
@@ -16,6 +16,7 @@ from motet.retrieval.sources import Answer, DenseAnswer
 from motet.retrieval.state import UserState
 
 EXTRA_WEIGHT = 20.0
+"""What a met item weighs more than one that was not met; each counts once, however often it was met."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 
 from motet.errors import DataError
 from motet.model.io import ModelCard, load_model, save_model
-from motet.model.recommender import Recommender
+from motet.model.recommender import TASK_EMBEDDING, Recommender
 from tests.builders import Tiny
 
 
@@ -57,6 +57,19 @@ def test_estimates_are_read_by_the_experts_and_straight_by_each_task(tiny: Tiny)
     assert model.linear is not None
     model.linear.weight.copy_(torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, -1.0]]))
     torch.testing.assert_close(model.task_scores(*pair, torch.ones(5, 3)), other + torch.tensor([7.0, -1.0]))
+
+
+@torch.no_grad()
+def test_a_task_s_own_embedding_of_an_item_reaches_that_task_alone(encoder_folder: Path) -> None:
+    model = Tiny.of(encoder_folder, model={"task_embeddings": True}).card.build().eval()
+    pair = (torch.randn(3, 8), torch.randn(3, 8), torch.rand(3), torch.tensor([0, 4, 5]), torch.zeros(3, 0))
+    before = model.task_scores(*pair)
+    assert model.task_items is not None
+    model.task_items.weight.view(-1, 2, TASK_EMBEDDING)[:, 0] = torch.randn(TASK_EMBEDDING)  # of `like`, also of no id
+    after = model.task_scores(*pair)
+    assert torch.equal(after[:, 1], before[:, 1])
+    assert torch.equal(after[0], before[0])  # an item without events
+    assert not torch.isclose(after[1:, 0], before[1:, 0]).any()
 
 
 def test_save_and_load_give_the_same_network_in_evaluation_mode(tiny: Tiny, model: Recommender, tmp_path: Path) -> None:

@@ -78,6 +78,18 @@ def test_neighbours_by_hand() -> None:
     ]
 
 
+def test_bm25_by_hand() -> None:
+    """A user of two of four items says log(4 / 2)^2, one of three log(4 / 3)^2; lengths are 1.6 and 0.8 of the mean."""
+    pairs = pair_counts([np.array([0, 1]), np.array([0, 1, 2])], 4, window=1, decay=5.0, weighs=True)
+    table = neighbours(pairs, np.array([2, 2, 1, 0]), keep=1, shrinkage=1.0, similarity="bm25")
+    rows = [row for row in table.to_pylist() if row["kind"] == "item_knn"]
+    two, three = math.log(2) ** 2, math.log(4 / 3) ** 2
+    often, once = (2.2 / (1.2 * (0.25 + 0.75 * length) + 1) for length in (1.6, 0.8))
+    assert [(row["item"], row["other"]) for row in rows] == [(0, 1), (1, 0), (2, 0)]
+    expected = [(two + three) * often**2] * 2 + [three * often * once]
+    assert [row["weight"] for row in rows] == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("keep", [1, 3, 100])
 def test_no_more_than_keep_neighbours_ordered_by_item_and_falling_weight(keep: int) -> None:
     random = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from motet.retrieval.linear import LinearSource, gram, solve
 from motet.retrieval.pairs import neighbours, pair_counts
 from motet.retrieval.sources import (
     NeighbourSource,
+    OwnSource,
     Source,
     UserSource,
     VectorSource,
@@ -70,6 +71,8 @@ def _trends() -> Trends:
 
 SOURCES: dict[str, Source] = {
     "vectors": VectorSource(VectorIndex.build(VECTORS, IndexSettings(kind="flat")), VECTORS),
+    "profile": VectorSource(VectorIndex.build(VECTORS, IndexSettings(kind="flat")), VECTORS, uses_content=True),
+    "again": OwnSource(),
     "item_knn": NeighbourSource(_table(), ITEMS),
     "transitions": NeighbourSource(_table(), ITEMS, decay=2.0),
     "user_knn": UserSource(HISTORIES, WEIGHTS, ITEMS, KEEP, SHRINKAGE),
@@ -87,7 +90,7 @@ FOR_ALL = ("popularity", "popularity_all")
 @pytest.mark.parametrize("name", sorted(SOURCES))
 @pytest.mark.parametrize("k", [1, 5, 100])
 def test_the_best_are_allowed_ordered_distinct_and_scored_as_asked_one_by_one(name: str, k: int) -> None:
-    answer = SOURCES[name].ask(_user([3, 7, 3], VECTORS[3], slots=(0, 1)))
+    answer = SOURCES[name].ask(_user([3, 7, 3], VECTORS[3], VECTORS[7], slots=(0, 1)))
     assert answer is not None
     allowed = np.arange(ITEMS) % 3 != 0
     places, scores = answer.best(k, allowed)
@@ -107,6 +110,15 @@ def test_the_best_are_allowed_ordered_distinct_and_scored_as_asked_one_by_one(na
 @pytest.mark.parametrize(("name", "answers"), [(name, name in FOR_ALL) for name in sorted(SOURCES)])
 def test_about_someone_of_whom_nothing_is_known_only_popularity_has_an_opinion(name: str, answers: bool) -> None:
     assert (SOURCES[name].ask(_user([])) is not None) == answers
+
+
+def test_again_is_how_often_and_then_how_lately() -> None:
+    answer = OwnSource().ask(_user([5, 2, 9, 2, 5, 7]))
+    assert answer is not None
+    places, scores = answer.best(10, np.ones(ITEMS, bool))
+    assert places.tolist() == [5, 2, 7, 9]  # twice, the latest second to last; twice; once, the latest; once
+    assert scores.tolist() == pytest.approx([2 + 1 / 3, 2 + 1 / 4, 1 + 1 / 2, 1 + 1 / 5])
+    assert answer.of(np.array([0, 5])).tolist() == pytest.approx([0, 2 + 1 / 3])
 
 
 def test_item_knn_is_the_sum_of_the_rows_of_the_users_items() -> None:

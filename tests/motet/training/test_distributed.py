@@ -45,10 +45,10 @@ dist.destroy_process_group()
 
 
 def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int, negatives: int = 0):
-    """Train three steps; a worker's batch is its share of the global batch of 4 windows."""
-    tiny = Tiny.of(
-        encoder, model={"balance": balance}, train={"epochs": 1, "learning_rate": 0.003, "negatives": negatives}
-    )
+    """Train epochs of three steps; a worker's batch is its share of the global batch of 4 windows."""
+    epochs_of_run = 4 if balance == "dwa" else 1  # it weighs by the losses of the two epochs before
+    settings = {"epochs": epochs_of_run, "learning_rate": 0.003, "negatives": negatives}
+    tiny = Tiny.of(encoder, model={"balance": balance}, train=settings)
     tiny.__dict__["windows"] = tiny.windows.slice(0, rows)
     trainer = tiny.trainer(3)
     held = tiny.held
@@ -65,8 +65,9 @@ def epochs_of(encoder: Path, balance: str, rank: int, workers: int, rows: int, n
         *(
             pytest.param(*one, marks=pytest.mark.slow)
             for one in (
-                (12, "static", 2, 0), (9, "famo", 2, 0), (9, "gradnorm", 2, 0), (12, "pcgrad", 4, 0),
-                (9, "pcgrad", 2, 0), (9, "cagrad", 2, 0), (9, "static", 2, 5), (12, "static", 4, 5),
+                (12, "static", 2, 0), (9, "famo", 2, 0), (9, "gradnorm", 2, 0), (9, "pcgrad", 2, 0),
+                (9, "cagrad", 2, 0), (9, "uncertainty", 2, 0), (12, "dwa", 2, 0), (9, "static", 2, 5),
+                (12, "static", 4, 5), (12, "pcgrad", 4, 0), (12, "cagrad", 4, 0), (12, "famo", 4, 0),
             )
         ),
     ],
@@ -76,7 +77,7 @@ def test_workers_reach_the_parameters_of_one(
 ) -> None:
     # 12 windows: three batches of 4, of 2 and 2. 9 windows: 4, 4, 1; the second worker has no third batch.
     alone, epochs = epochs_of(encoder_folder, balance, 0, 1, rows, negatives)
-    assert alone.progress.step == 3
+    assert alone.progress.step == 3 * len(epochs)
     options = [str(encoder_folder), str(tmp_path), balance]
     children = [
         subprocess.Popen(
@@ -104,7 +105,9 @@ def test_workers_reach_the_parameters_of_one(
         if name.endswith("project_in.bias"):  # a key's bias has no gradient: AdamW blows its rounding errors up
             continue
         torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=1e-3)
-    ours, theirs = epochs[0].metrics(), said[0]["epochs"][0]
+    ours, theirs = epochs[-1].metrics(), said[0]["epochs"][-1]
+    if balance == "dwa":
+        assert ours["weights"] != epochs[0].metrics()["weights"]
     assert all(one["epochs"] == said[0]["epochs"] for one in said)
     for key in ("losses", "weights", "validation"):
         assert theirs[key] == pytest.approx(ours[key], rel=1e-4)

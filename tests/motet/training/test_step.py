@@ -127,6 +127,18 @@ def test_a_chain_s_loss_is_that_of_the_product(rich: Tiny) -> None:
     assert counts_T[2] == known.sum()
 
 
+@torch.no_grad()
+def test_of_a_chain_both_the_product_and_the_share_among_its_condition_are_served(rich: Tiny) -> None:
+    torch.manual_seed(3)
+    model = rich.card.build().eval()
+    met, like = torch.randn(6, 1), torch.randn(6, 1)
+    others = [torch.randn(6, task.rules.outputs(rich.card.scales[task.name])) for task in model.tasks[2:]]
+    raw = dict(zip(model.scores, model.raw_scores([met, like, *others]).T, strict=True))
+    torch.testing.assert_close(torch.sigmoid(raw["like"]), (torch.sigmoid(met) * torch.sigmoid(like))[:, 0])
+    torch.testing.assert_close(raw["like_given_met"], like[:, 0])
+    torch.testing.assert_close(raw["met"], met[:, 0])
+
+
 def test_drawn_negatives_are_of_no_window_and_count_beside_the_labels(rich: Tiny) -> None:
     batch, task = rich.batches(20)[0], rich.recipe.tasks[1]
     found = drawn_negatives(task, batch, ITEMS, rich.names)
