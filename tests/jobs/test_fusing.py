@@ -70,7 +70,7 @@ def test_the_sources_that_help_are_chosen_of_all(folder, encoder_folder, split):
 MIXED = [{"kind": "column", "column": "part_of"}, pytest.param({"kind": "random", "test": 0.1}, marks=SLOW)]
 BEFORE = {
     "evaluate": {"history": "before"},
-    "retrieval": {"similarity": "bm25", "sources": ["item_knn", "ease", "popularity"]},
+    "retrieval": {"similarity": "bm25", "sources": ["item_knn", "ease", "popularity"], "ablate": True},
 }
 
 
@@ -93,6 +93,11 @@ def test_parts_mixed_in_time_know_what_came_before_each_event(folder, encoder_fo
     results = run(folder, encoder_folder, split, **BEFORE)
     report = read_json(results["evaluate"].folder / "report.json")
     assert set(report["ranking"]["systems"]) == {"motet", "item_knn", "ease", "popularity"}
+    about = report["fusion"]
+    assert about["chosen"] == ["item_knn", "ease", "popularity"]  # ablate judges and leaves the recipe's choice
+    assert set(about["without"]) == set(about["chosen"])
+    page = (results["evaluate"].folder / "report.html").read_text()
+    assert all(f"{about['without'][name]:.3f}" in page for name in about["without"])
     histories = read_parquet(results["prepare"].folder / "histories").column("parts").to_pylist()
     assert report["tasks"]["rating"]["rows"] == sum(parts.count(2) for parts in histories)
 
@@ -128,7 +133,9 @@ def test_a_rolling_evaluation_and_a_logit(folder, encoder_folder):
     assert "fusion.json" in names
     assert "trees.txt" not in names
     report = read_json(results["evaluate"].folder / "report.json")
-    assert report["ranking"]["systems"]["motet"]["ndcg"]["mean"] >= 0
+    held = held_out(read_parquet(results["prepare"].folder / "histories"), TEST, "label:like")
+    assert report["ranking"]["lists"] > report["ranking"]["users"]
+    assert report["ranking"]["users"] <= len(held)
 
 
 @pytest.mark.slow
