@@ -201,11 +201,10 @@ def with_cornac(history: Rows, test: Rows) -> dict[str, dict[str, list[float]]]:
         triples = [(row["user_id"], row["item_id"], float(row["rating"])) for row in rows]
         train = cornac.data.Dataset.from_uir(triples, seed=42)
         model.fit(train)
-        predictions = []
+        mean, predictions = float(np.mean([rating for *_, rating in triples])), []
         for row in others:
             user, item = train.uid_map.get(row["user_id"]), train.iid_map.get(row["item_id"])
             known = user is not None and item is not None
-            mean = float(np.mean([rating for *_, rating in triples])) if not known else 0.0
             predictions.append(float(np.clip(model.rate(user, item) if known else mean, 1, 5)))
         return np.array(predictions)
 
