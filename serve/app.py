@@ -59,7 +59,7 @@ def build(args: dict[str, Any]) -> Application:
         conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
     guarded = guard_of(args, recipe, folder)
-    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records, items, guarded)
+    return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records, items, log, guarded)
 
 
 def release_folder(args: dict[str, Any]) -> Path:

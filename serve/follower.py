@@ -91,10 +91,10 @@ class Follower:
         self.state = state
 
     def catch_up(self) -> None:
-        """Read the item log for every release that answers."""
+        """Read the logs for every release that answers."""
         for front in (self._front, self._candidate):
             if front is not None:
-                front.shelf.catch_up()
+                front.catch_up()
 
     def count(self, front: Front, seconds: float, full: bool) -> None:
         """Count an answer, while a candidate is tried out."""

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from motet.privacy.watch import Watch
 from motet.recommend import Query, find_surface, read_recipe
+from motet.recommend.met import Met
 from motet.recommend.popular import Popular
 from motet.recommend.query import standing_weights
 from motet.release.bundle import read_report
 from motet.release.golden import golden_users
 from motet.storage import read_manifest
+from serve.event_log import open_log
 from serve.item_log import LogPlace, open_item_log
 from serve.shelf import Shelf
 
@@ -23,9 +27,17 @@ class Front:
     Args:
         folder: the release.
         items: where the item log lies; None reads none.
+        log: where events go and the recipe's name, as `open_log` takes them; None reads no events.
+        watch: of who was forgotten.
     """
 
-    def __init__(self, folder: Path, items: LogPlace | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        items: LogPlace | None = None,
+        log: tuple[dict[str, Any], str] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.release, self.recipe = folder.name, read_recipe(folder)
         self.manifest, self.report = read_manifest(folder), read_report(folder)
         self.examples, self.shelf = golden_users(folder), Shelf(folder)
@@ -33,6 +45,14 @@ class Front:
         if (store := open_item_log(items)) is not None:
             self.popular.follow_items(store)
             self.shelf.catch_up = self.popular.catch_up
+        self.met = Met(folder, self.shelf.items, watch)
+        if log is not None and (events := open_log(*log, watch or Watch(None))) is not None:
+            self.met.follow(events)
+
+    def catch_up(self) -> None:
+        """Read what the logs have by now, and who was forgotten."""
+        self.shelf.catch_up()
+        self.met.catch_up()
 
     def surface(self, query: Query) -> str:
         """Return the name of a query's surface."""

@@ -83,6 +83,7 @@ class Gateway:
         conductor: handle of the Conductor; None stays with one release.
         records: where answers are logged, as `place_of_records` says; None logs none.
         items: where the item log lies; None reads none.
+        log: where events go and the recipe's name, as `open_log` takes them; None reads none.
         guarded: who may ask and how often, as `serve.places.guard_of` says; None is the recipe's.
     """
 
@@ -97,9 +98,11 @@ class Gateway:
         conductor: DeploymentHandle | None = None,
         records: dict[str, Any] | None = None,
         items: LogPlace | None = None,
+        log: tuple[dict[str, Any], str] | None = None,
         guarded: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
-        fronts = Held(lambda release: Front(release, items), Path(folder), watched)
+        watch = Watch(workspace_of(Path(folder)))
+        fronts = Held(lambda release: Front(release, items, log, watch), Path(folder), watched)
         recipe = fronts.oldest.recipe
         self.meters, settings = Meters(), recipe.serve
         self.gate, self.seconds = Gate(settings.gateway.max_queued, self.meters), settings.deadline_ms / 1000

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from motet.recommend import Item, Query, Whereabouts
-from motet.recommend.popular import Popular
 from motet.recommend.shortfall import Shortfall, shortfall
 from motet.recommend.trace import Ranked, Traced
 from motet.retrieval.state import Candidates, Stages, UserState
@@ -72,7 +71,7 @@ class Ladder:
             await self._ask(answer, front.release, query, deadline, trace)
         except StepFailed as failed:
             answer.failed = failed
-            self._fall_back(answer, front.popular, query)
+            self._fall_back(answer, front, query)
             self.meters.fallback(answer.level, failed.step, failed.because)
         self.same.require(front.release, *answer.parts)
         self._sum_up(answer, front, query)
@@ -99,11 +98,16 @@ class Ladder:
         assert isinstance(found, Whereabouts)
         return found
 
-    def _fall_back(self, answer: Answer, popular: Popular, query: Query) -> None:
+    def _fall_back(self, answer: Answer, front: Front, query: Query) -> None:
+        popular = front.popular
         if answer.candidates is not None:
             answer.items, answer.level = popular.of_candidates(answer.candidates, query), "retrieval"
             return
-        seen = answer.user.items_S if answer.user is not None else None
+        seen = None  # the request's history
+        if answer.user is not None:
+            seen = answer.user.seen_S
+        elif query.history is None:
+            seen = front.met.of(query.user)
         answer.items, screen = popular.run(query, seen)
         allowed, removed = screen.counts
         answer.stages = Stages(len(popular.items), allowed, removed, {}, allowed, 0)

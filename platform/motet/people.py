@@ -44,6 +44,8 @@ class Person:
     """Position in the event log up to which their events are known; None if it was not looked at."""
     later: Later | None = None
     """Events after the moment of asking that are known all the same, in an evaluation."""
+    older_S: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Places of items that they met in events that are not among these."""
 
     def with_history(self, places_S: np.ndarray, level: Level, liking_S: np.ndarray | None = None) -> "Person":
         """Return this person with another history; events count as of the same moment and of unknown liking."""
@@ -51,7 +53,7 @@ class Person:
         moments_S = np.zeros(len(places_S), np.int64)
         return replace(
             self, items_S=places_S, liking_S=unknown_S, timestamps_S=moments_S, level=level, profile_W=_none(),
-            labels_ST=None, asked_ms=None, known_to=None, later=None,
+            labels_ST=None, asked_ms=None, known_to=None, later=None, older_S=np.zeros(0, np.int64),
         )  # fmt: skip
 
     def gaps(self) -> np.ndarray:
@@ -70,7 +72,7 @@ def _none() -> np.ndarray:
     return np.zeros(0, np.float32)
 
 
-def stack_labels(columns: Sequence[Sequence[float | None]], events: int) -> np.ndarray:
+def stack_labels(columns: Sequence[Sequence[float | None] | np.ndarray], events: int) -> np.ndarray:
     """Return lists of labels by task as [S, T], float32 with NaN for unknown."""
     stacked_TS = np.array(columns, np.float32).reshape(len(columns), events)
     return np.ascontiguousarray(stacked_TS.T)
@@ -136,17 +138,22 @@ class People:
         row = self.rows.get(user) if user is not None else None
         if row is None:
             return self.stranger
-        stored = self.table.slice(row, 1).to_pylist()[0]
+
+        def stored(name: str, kind: type[np.generic]) -> np.ndarray:
+            values = self.table.column(name)[row].values
+            return np.asarray(values.to_numpy(zero_copy_only=False), kind)
+
+        items_S = stored("items", np.int64)
         return Person(
-            items_S=np.array(stored["items"], np.int64),
-            liking_S=np.array(stored["liking"], np.int8),
-            timestamps_S=np.array(stored["timestamps"], np.int64),
-            text_X=np.array(stored["text"], np.float32),
-            slots=tuple(stored["slots"]),
-            numbers_M=np.array(stored["numbers"], np.float32),
-            level="known" if stored["items"] else "attributes",
-            profile_W=np.array(stored["profile"], np.float32),
-            labels_ST=stack_labels([stored[f"label:{task}"] for task in self.tasks], len(stored["items"])),
+            items_S=items_S,
+            liking_S=stored("liking", np.int8),
+            timestamps_S=stored("timestamps", np.int64),
+            text_X=stored("text", np.float32),
+            slots=tuple(stored("slots", np.int64).tolist()),
+            numbers_M=stored("numbers", np.float32),
+            level="known" if len(items_S) else "attributes",
+            profile_W=stored("profile", np.float32),
+            labels_ST=stack_labels([stored(f"label:{task}", np.float32) for task in self.tasks], len(items_S)),
             asked_ms=self.latest_ms,
         )
 

@@ -74,6 +74,12 @@ class Surface(Section):
     """Weight of each task's calibrated score."""
     filters: dict[str, AttributeFilter] = Field(default_factory=dict)
     """Categories that items must or must not have here, and ranges that their numbers must lie in."""
+    allow: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Ids of the only items that may be shown here."""
+    deny: tuple[str, ...] = ()
+    """Ids of items that are not shown here."""
+    exclude_seen: bool | None = None
+    """Whether what a user has met is left out here; by default as `data.interactions.repeats` says."""
     caps: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Most items with one value of a category in a list, as {brand: 2}."""
     exploration: Exploration = Exploration()

@@ -68,6 +68,8 @@ def test_the_answer_has_titles_scores_and_reasons_and_ends_with_the_curl(demo):
     _, _, (lines, _), _ = demo
     curl = [line for line in lines if line.startswith("curl ")]
     assert len(curl) == 1
+    page = curl[0].split()[2].removesuffix("v1/recommend")
+    assert any(line.endswith(f"with its page at {page}") for line in lines)
     start = lines.index("{")
     answer = json.loads("\n".join(lines[start : lines.index("}") + 1]))
     assert len(answer["items"]) == 3

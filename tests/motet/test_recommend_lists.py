@@ -1,6 +1,7 @@
 """Lists of k items: filters, lists, caps, weights of a request, and what is said of how they came about."""
 
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,9 +9,16 @@ import numpy as np
 import pytest
 
 from motet.errors import RequestError
+from motet.events.event import Event
+from motet.events.segments import Segments
+from motet.people import People
+from motet.privacy.privacy import add_tombstones
+from motet.privacy.watch import Watch
 from motet.recommend import Query, Recommender
+from motet.recommend.met import Met
 from motet.recommend.popular import Popular
 from motet.recommend.shortfall import shortfall
+from motet.retrieval.catalogue import ItemTable
 from motet.storage import read_json, write_json
 from motet.surface_settings import Rule
 from tests.builders import COLOURS, ITEMS
@@ -196,3 +204,42 @@ def test_what_is_popular_needs_no_vectors_and_keeps_to_filters(draft: Path, reco
     for query in (Query(surface="x"), Query(weights={"x": 1.0}), Query(filters={"size": ("x",)})):
         with pytest.raises(RequestError):
             popular.check(query)
+
+
+def test_a_surface_has_lists_and_a_wish_of_its_own_about_what_was_seen(draft: Path, tmp_path: Path) -> None:
+    surfaces = {
+        "few": {"weights": {"watch": 1.0}, "allow": ["i03", "i04", "i07", "nothing"], "deny": ["i07"]},
+        "again": {"weights": {"watch": 1.0}, "exclude_seen": False},
+    }
+    recommender = _changed(draft, tmp_path, surfaces=surfaces)
+    assert sorted(_shown(recommender, Query(surface="few"))) == ["i03", "i04"]
+    assert sorted(_shown(recommender, Query(surface="few", allow=("i04", "i05")))) == ["i04"]
+    stopped = recommender.explain(Query(surface="few"), "i07")
+    assert (stopped.stage, stopped.rule) == ("filters", "in the deny list of the surface")
+    assert recommender.explain(Query(surface="few"), "i05").rule == "not in the allow list of the surface"
+    items, _ = Popular(recommender.retriever.folder).run(Query(surface="few", k=20))
+    assert sorted(item.item for item in items) == ["i03", "i04"]
+    seen = recommender.embedder.items.ids[recommender.embedder.people.find("u06").items_S[0]]
+    assert seen in _shown(recommender, Query(user="u06", k=20, surface="again"))
+    assert seen not in _shown(recommender, Query(user="u06", k=20, surface="again", exclude_seen=True))
+    assert seen not in _shown(recommender, Query(user="u06", k=20))
+
+
+def test_what_users_met_is_known_without_the_embedder(draft: Path, tmp_path: Path) -> None:
+    items, store = ItemTable.load_names(draft), Segments(tmp_path / "events")
+    met = Met(draft, items, Watch(tmp_path))
+    met.follow(store)
+    stored = People.load(draft).find("u06").items_S
+    assert met.of("u06").tolist() == stored.tolist()
+    store.append([Event(f"e{n}", user, item, n) for n, (user, item) in enumerate(
+        [("u06", "i02"), ("new", "i04"), ("new", "i01"), ("new", "i04"), ("new", "unheard of")])])  # fmt: skip
+    assert met.of("new").tolist() == met.of(None).tolist() == []  # nobody waits for the log
+    met.catch_up()
+    assert met.of("new").tolist() == [1, 4]
+    assert met.of("u06").tolist() == [*stored, 2]
+    for name in ("u06", "new"):
+        add_tombstones(tmp_path, name)
+    time.sleep(0.3)  # a watch looks four times a second
+    met.catch_up()
+    assert met.of("new").tolist() == met.of("u06").tolist() == []
+    store.close()

@@ -10,8 +10,9 @@ expressions, unknown where these read a column that the event has not. What the 
 recognised by user, item and time. An event of an item that is not known is held in case the item comes; so are the
 latest 10,000 of them.
 
-Of each user the latest `2 x model.history` events are held, by when they came. Older ones are known again when a
-release was made from them; until then their items count as not met. All users with an event since the release are held.
+Of each user the latest `2 x model.history` events are held, by when they came; of older ones the items are, so that
+they are not shown again, and all is known again when a release was made from them. All users with an event since the
+release are held.
 """
 
 from collections import OrderedDict, deque
@@ -48,6 +49,7 @@ class LiveUsers:
     def __init__(self, store: Readable[Event], recipe: Recipe, items: ItemTable, people: People) -> None:
         self.recipe, self.items, self.people = recipe, items, people
         self._events: dict[str, deque[Event]] = {}
+        self._older: dict[str, set[int]] = {}
         self._waiting: OrderedDict[str, Event] = OrderedDict()
         self._follower = Follower(store, self._take, "event")
         self._lock = self._follower.lock
@@ -70,12 +72,15 @@ class LiveUsers:
         with self._lock:
             self.people = people
             self._events = {user: held for user, held in self._events.items() if not forgets(user)}
+            self._older = {user: places for user, places in self._older.items() if not forgets(user)}
             kept = {name: event for name, event in self._waiting.items() if not forgets(event.user)}
             self._waiting = OrderedDict(kept)
 
     def _hold(self, event: Event) -> None:
         held = self._events.setdefault(event.user, deque(maxlen=2 * self.recipe.model.history))
         if all(event.event_id != one.event_id for one in held):
+            if len(held) == held.maxlen:
+                self._older.setdefault(event.user, set()).add(self.items.place_of[held[0].item])
             held.append(event)
 
     def items_came(self) -> None:
@@ -106,6 +111,7 @@ class LiveUsers:
 
     def events(self, user: str) -> list[Event]:
         """Return a user's events that count, oldest first, after a look at the log."""
+        self.catch_up()
         return self._known(user)[0]
 
     def counts(self) -> dict[str, int]:
@@ -114,19 +120,24 @@ class LiveUsers:
         with self._lock:
             return {user: len(held) for user, held in self._events.items()}
 
-    def _known(self, user: str) -> tuple[list[Event], Position]:
-        """Return (a user's events that count, the position in the log up to which they are known)."""
-        self.catch_up()
+    def _known(self, user: str) -> tuple[list[Event], np.ndarray, Position]:
+        """Return (a user's events that count, places of older ones, the position up to which the log is known)."""
         with self._lock:
             held, position = list(self._events.get(user, ())), self._follower.position
-        return sorted(held, key=lambda event: event.timestamp_ms), position
+            older_S = np.array(sorted(self._older.get(user, ())), np.int64)
+        return sorted(held, key=lambda event: event.timestamp_ms), older_S, position
 
     def person(self, user: str, stored: Person) -> Person:
-        """Return a user with their live events; as they are stored if there are none.
+        """Return what `as_known` does, after a look at the log."""
+        self.catch_up()
+        return self.as_known(user, stored)
+
+    def as_known(self, user: str, stored: Person) -> Person:
+        """Return a user with their live events as of the last `catch_up`; as they are stored if there are none.
 
         They ask at the end of the release's log, or at their latest event if that is later.
         """
-        events, known_to = self._known(user)
+        events, older_S, known_to = self._known(user)
         if not events:
             return replace(stored, known_to=known_to)
         asked_ms = max(stored.asked_ms or self.people.latest_ms or 0, events[-1].timestamp_ms)
@@ -149,6 +160,7 @@ class LiveUsers:
             level="known",
             asked_ms=asked_ms,
             known_to=known_to,
+            older_S=older_S,
         )
 
     def _labels(self, events: list[Event], asked_ms: int) -> tuple[np.ndarray, np.ndarray]:

@@ -141,8 +141,7 @@ class Embedder:
 
     def answers(self, queries: Sequence[Query]) -> list[UserState | RequestError]:
         """Return for each query its state, or why it cannot be answered; the tower runs once for all."""
-        self._forget()
-        self._catch_up_with_items()
+        self.catch_up()
         with self.items.standstill.looking():
             people = [self._person_or_error(query) for query in queries]
             states = iter(self.states([one for one in people if not isinstance(one, RequestError)]))
@@ -157,12 +156,14 @@ class Embedder:
     def person(self, query: Query) -> Person:
         """Return who asks: what is known of the user, with the query's attributes, history and text in its place.
 
+        The logs count as of the last `catch_up`.
+
         Raises:
             RequestError: if nothing of the given history is in the catalogue.
         """
         person = self.people.find(query.user)
         if self._live is not None and query.user is not None and query.history is None:
-            person = self._live.person(query.user, person)
+            person = self._live.as_known(query.user, person)
         if query.attributes is not None:
             person = with_attributes(person, query.attributes, self.recipe, self.people, self._raw_texts)
         if query.history is not None:
@@ -214,6 +215,7 @@ class Embedder:
             labels_ST=person.labels_ST,
             known_to=person.known_to,
             later=person.later,
+            older_S=person.older_S,
         )
 
     def content(self, person: Person) -> np.ndarray:

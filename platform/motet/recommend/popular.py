@@ -1,6 +1,6 @@
 """What is popular, from a release's tables alone: the answer when the steps cannot give one.
 
-Filters, lists and the given history are respected; the stored history is not known here unless it is passed.
+Filters, lists and the given history are respected, and what the user met if it is passed (`motet.recommend.met`).
 """
 
 from pathlib import Path

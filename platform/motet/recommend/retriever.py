@@ -109,7 +109,7 @@ class Retriever:
 
     def screen(self, user: UserState, query: Query) -> Screen:
         """Return which items may be shown, and what stopped the others."""
-        return screen(self.items, self.recipe, query, user.items_S)
+        return screen(self.items, self.recipe, query, user.seen_S)
 
     def allowed(self, user: UserState, query: Query) -> np.ndarray:
         """Return which items may be shown, bool [I]."""

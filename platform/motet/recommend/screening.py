@@ -29,6 +29,10 @@ def _rules(items: ItemTable, recipe: Recipe, query: Query, seen: np.ndarray) -> 
     surface = recipe.surfaces[find_surface(recipe, query.surface)]
     if items.removed:
         yield "removed from the catalogue", items.standing()
+    if surface.allow is not None:
+        yield "not in the allow list of the surface", _mask(items, items.places(list(surface.allow)), True)
+    if surface.deny:
+        yield "in the deny list of the surface", _mask(items, items.places(list(surface.deny)), False)
     if query.allow is not None:
         yield "not in the allow list", _mask(items, items.places(list(query.allow)), True)
     if query.deny:
@@ -37,7 +41,8 @@ def _rules(items: ItemTable, recipe: Recipe, query: Query, seen: np.ndarray) -> 
         yield f"filter {name} of the surface", items.matches(name, asked)
     for name, asked in query.filters.items():
         yield f"filter {name}", items.matches(name, asked)
-    if recipe.excludes_seen if query.exclude_seen is None else query.exclude_seen:
+    wishes = (query.exclude_seen, surface.exclude_seen, recipe.excludes_seen)
+    if next(wish for wish in wishes if wish is not None):
         yield "already seen", _mask(items, seen, False)
 
 

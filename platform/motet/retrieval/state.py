@@ -43,14 +43,22 @@ class UserState:
     """Position in the event log up to which their events are known; None if it was not looked at."""
     later: Later | None = None
     """Events after the moment of asking that are known all the same, in an evaluation."""
+    older_S: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Places of items that they met in events that are not among these."""
 
     def within(self, items: int) -> "UserState":
         """Return this state with those events only whose items are among the first `items` places."""
-        kept_S = self.items_S < items
-        if kept_S.all():
+        kept_S, older_S = self.items_S < items, self.older_S[self.older_S < items]
+        if kept_S.all() and len(older_S) == len(self.older_S):
             return self
         labels_ST = None if self.labels_ST is None else self.labels_ST[kept_S]
-        return replace(self, items_S=self.items_S[kept_S], liking_S=self.liking_S[kept_S], labels_ST=labels_ST)
+        items_S, liking_S = self.items_S[kept_S], self.liking_S[kept_S]
+        return replace(self, items_S=items_S, liking_S=liking_S, labels_ST=labels_ST, older_S=older_S)
+
+    @property
+    def seen_S(self) -> np.ndarray:
+        """Places of all items that they met; one may be there twice."""
+        return np.append(self.items_S, self.older_S)
 
     @property
     def has_history(self) -> bool:

@@ -11,6 +11,8 @@ from motet.events.live import LiveUsers
 from motet.events.redis_streams import RedisStream
 from motet.events.segments import Segments
 from motet.people import People
+from motet.privacy.privacy import add_tombstones
+from motet.privacy.watch import Watch
 from motet.recommend import Embedder, Query, Recommender
 from motet.retrieval.catalogue import ItemTable
 from tests.builders import DAY_MS, Tiny
@@ -133,6 +135,31 @@ def test_of_each_user_twice_the_history_is_held(live: LiveUsers, store: Segments
     store.append([happened(100 + n, "b", f"i{n:02d}") for n in range(3)])
     assert [event.item for event in live.events("a")] == [f"i{n:02d}" for n in range(8, 20)]
     assert [event.item for event in live.events("b")] == ["i00", "i01", "i02"]
+
+
+def test_what_a_user_met_longer_ago_than_that_is_not_shown_again(store: Segments, draft: Path, tmp_path: Path) -> None:
+    recommender = Recommender(draft, threads=1)
+    recommender.embedder.follow(store)
+    order = [*range(13), *range(12)]  # the 13th item comes once, and twelve events after it
+    store.append([happened(n, "new", f"i{place:02d}", kind="rating", value=3.0) for n, place in enumerate(order)])
+    state, shown = recommender.recommend(Query(user="new", k=20))
+    assert sorted(state.items_S.tolist()) == list(range(12))
+    assert state.older_S.tolist() == list(range(13))
+    assert {item.item for item in shown} == {f"i{n}" for n in range(13, 20)}
+    assert state.within(5).older_S.tolist() == list(range(5))
+    add_tombstones(tmp_path, "new")
+    recommender.embedder.watch(Watch(tmp_path))
+    assert not len(recommender.embedder.run([Query(user="new")])[0].seen_S)
+
+
+def test_the_log_is_looked_at_once_for_all_who_ask_together(
+    store: Segments, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder, looks = Embedder(draft, threads=1), []
+    embedder.follow(store)
+    monkeypatch.setattr(store, "read", lambda position: looks.append(position) or iter(()))
+    embedder.run([Query(user="u03"), Query(user="u06"), Query(user="new")])
+    assert len(looks) == 1
 
 
 def test_the_state_is_the_same_after_a_restart_and_in_every_process(live, store, draft, tiny, encoder_folder) -> None:
