@@ -194,11 +194,13 @@ class Gateway:
         self.guard.admit(Counter(map(self.watch.now.stored, (one.user_id for one in asked))))
         return await self.recorder.record(asked)
 
-    @app.get("/v1/items", responses=REFUSED)
+    @app.get("/v1/items", responses=REFUSED | BUSY)
     async def items(self, asked: Annotated[ItemsQuery, InQuery()]) -> ItemsResponse:
         """Return items by part of a title, by ids, or those that most people met."""
         front = self.follower.front
-        return ItemsResponse(release=front.release, items=await asyncio.to_thread(front.shelf.find, asked))
+        with self.gate.enter():
+            found = await asyncio.to_thread(front.shelf.find, asked)
+        return ItemsResponse(release=front.release, items=found)
 
     @app.post("/v1/items", responses=REFUSED | NOT_FOUND | BUSY | UNAVAILABLE, response_model=ItemsAdded)
     async def add_items(self, items: NewItemsBody) -> Any:
@@ -210,11 +212,12 @@ class Gateway:
         """Remove an item from all answers, whether the release has it or it came since."""
         return await self.item_writer.remove(item)
 
-    @app.get("/v1/attributes")
+    @app.get("/v1/attributes", responses=BUSY)
     async def attributes(self) -> AttributesResponse:
         """Say what filters may name: the values of each category, the range of each number."""
         front = self.follower.front
-        known = await asyncio.to_thread(front.shelf.attributes)
+        with self.gate.enter():
+            known = await asyncio.to_thread(front.shelf.attributes)
         ranges = {name: Range(low=low, high=high) for name, (low, high) in known.numbers.items()}
         return AttributesResponse(release=front.release, categories=known.categories, numbers=ranges)
 

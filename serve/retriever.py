@@ -64,7 +64,7 @@ class _Watched:
     """A Retriever of a release, and its recall."""
 
     def __init__(self, folder: Path, items: LogPlace | None) -> None:
-        self.step = Step(folder)
+        self.step = Step(folder, threads=1)
         if (store := open_item_log(items)) is not None:
             self.step.follow_items(store, threads=1)
         self.watch = RecallWatch(self.step.recipe.serve.recall_share)

@@ -1,11 +1,18 @@
 // The endpoint. Addresses are relative, so the page works behind any prefix.
 
+const KEY = "motet-key"; // of this tab
+
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
 async function call(path, options = {}) {
-  const response = await fetch(path, options);
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key && { authorization: `Bearer ${key}` }) };
+  const response = await fetch(path, { ...options, headers });
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;
   const said = answer?.detail?.map?.((one) => one.msg).join("; ");
-  throw new Error(said || answer?.status || `the endpoint answers ${response.status}`);
+  const error = new Error(said || answer?.status || `the endpoint answers ${response.status}`);
+  throw Object.assign(error, { refused: response.status === 401 || response.status === 403 });
 }
 
 export const release = () => call("v1/release");

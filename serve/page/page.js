@@ -63,6 +63,7 @@ function said({ items, user, surface, level, underfilled }) {
 function complain(error) {
   $("#problem").textContent = error.message;
   $("#problem").hidden = false;
+  if (error.refused) $("#key-form").hidden = false;
 }
 
 function reorder(weights) {
@@ -90,6 +91,11 @@ function choose(by) {
 
 function wire() {
   form.addEventListener("submit", (event) => (event.preventDefault(), ask()));
+  $("#key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    api.useKey($("#key").value.trim());
+    location.reload();
+  });
   for (const radio of form.elements.by) radio.addEventListener("change", () => (choose(radio.value), ask()));
   for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => ask());
   $("#again").addEventListener("click", () => ask(own));

@@ -213,11 +213,17 @@ def test_a_recipe_with_a_setting_of_another_version_is_refused_by_its_name(chang
         Recommender(folder)
 
 
-def test_several_requests_at_once_are_answered_as_one_by_one(recommender: Recommender) -> None:
+def test_several_requests_at_once_are_answered_as_one_by_one(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tower and the task layers run once for all; who asks what cannot be answered is told so alone."""
     queries = [Query(user="u03", k=4), Query(history=("i02", "i07"), k=3), Query(), Query(weights={"watch": 2.0})]
     wrong = Query(history=("nothing",))
     embedder, retriever, reranker = recommender.embedder, recommender.retriever, recommender.reranker
+    calls = []
+    for of, method in ((embedder.model.users, "forward"), (reranker.model, "task_scores")):
+        whole = getattr(of, method)
+        monkeypatch.setattr(of, method, lambda *rows, w=whole, m=method: calls.append((m, len(rows[0]))) or w(*rows))
     states = embedder.answers([queries[0], wrong, *queries[1:]])
     assert isinstance(states[1], RequestError)
     users = [state for state in states if not isinstance(state, RequestError)]
@@ -225,6 +231,8 @@ def test_several_requests_at_once_are_answered_as_one_by_one(recommender: Recomm
     bad = replace(queries[0], weights={"bliss": 1.0})
     found = reranker.answers([*asked, (*asked[0][:2], bad, False)])
     assert isinstance(found[-1], RequestError)
+    pairs = sum(len(candidates.places_C) for _, candidates, _, _ in [*asked, asked[0]])
+    assert calls == [("forward", 4), ("task_scores", pairs)]
     for query, one in zip(queries, found[:-1], strict=True):
         assert not isinstance(one, RequestError)
         alone = recommender.recommend(query)[1]

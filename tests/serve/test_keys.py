@@ -1,8 +1,14 @@
 """Keys and limits over HTTP, on the real graph."""
 
 import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys as Keyboard
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.expected_conditions import visibility_of_element_located as visible
+from selenium.webdriver.support.wait import WebDriverWait
 
 from motet.release.keys import Keys
+from tests.serve.browsers import BROWSER, DRIVER, open_browser
 from tests.serve.graphs import PATIENT, ask, publish, served, wait_until_exported
 
 pytestmark = pytest.mark.slow
@@ -107,3 +113,22 @@ def test_refusals_are_counted(endpoint, key):
     assert refused[-1] == 429
     reasons = [f'because="{reason}"' for reason in ("key", "scope", "key_rate", "user_rate")]
     wait_until_exported(["motet_refused_total"], reasons)
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="apt-get install chromium chromium-driver")
+def test_the_page_asks_for_the_key_and_uses_it(endpoint, key):
+    browser = open_browser()
+    try:
+        browser.get(endpoint + "/")
+        field = WebDriverWait(browser, 20).until(visible((By.ID, "key")))
+        assert not browser.find_elements(By.CSS_SELECTOR, "#cards > *")
+        field.send_keys("nonsense", Keyboard.ENTER)
+        WebDriverWait(browser, 20).until(staleness_of(field))
+        field = WebDriverWait(browser, 20).until(visible((By.ID, "key")))  # and asks again
+        field.send_keys(key("recommend")["authorization"].removeprefix("Bearer "), Keyboard.ENTER)
+        WebDriverWait(browser, 20).until(lambda one: one.find_elements(By.CSS_SELECTOR, "#cards > *"))
+        assert not browser.find_element(By.ID, "key").is_displayed()
+        assert browser.execute_script("return window.violations") == []
+        assert browser.execute_script("return [localStorage.length, document.cookie]") == [0, ""]
+    finally:
+        browser.quit()

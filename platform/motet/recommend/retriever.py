@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import faiss
 import numpy as np
+import torch
 
 from motet.errors import RequestError
 from motet.events.store import Readable
@@ -31,13 +33,17 @@ _TEXT_SHARPNESS = 20.0
 class Retriever:
     """Finds candidates for user states."""
 
-    def __init__(self, folder: Path, fitted: Path | None = None) -> None:
+    def __init__(self, folder: Path, fitted: Path | None = None, threads: int | None = None) -> None:
         """Load the step.
 
         Args:
             folder: a bundle.
             fitted: folder of the sources that were fitted as of another moment; the bundle's own if None.
+            threads: of FAISS and torch in this process; None leaves them.
         """
+        if threads is not None:
+            faiss.omp_set_num_threads(threads)
+            torch.set_num_threads(threads)
         self.folder, self.recipe = folder, read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted)
