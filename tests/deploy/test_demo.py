@@ -64,6 +64,21 @@ def test_the_fused_order_beats_item_knn_and_popularity(demo):
     assert report["counts"]["evaluated_users"] == 943
 
 
+def test_new_films_are_ordered_better_than_by_chance_and_by_popularity(demo):
+    _, _, _, workspace = demo
+    current = (workspace / "releases" / "CURRENT").read_text().strip()
+    report = json.loads((workspace / "releases" / current / "report" / "report.json").read_text())
+    cold = report["ranking_cold_items"]
+    assert all(cold["differences"][name]["low"] > 0 for name in ("popularity", "random"))
+
+
+def test_the_answer_was_what_the_offline_path_says(demo):
+    _, _, _, workspace = demo
+    lines, _ = run(["-m", "motet.cli", "skew", str(workspace)], os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert any(line.startswith("1 requests asked again") for line in lines)
+    assert "nothing differs" in lines
+
+
 def test_the_answer_has_titles_scores_and_reasons_and_ends_with_the_curl(demo):
     _, _, (lines, _), _ = demo
     curl = [line for line in lines if line.startswith("curl ")]

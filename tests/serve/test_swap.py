@@ -152,9 +152,11 @@ def test_some_users_get_the_candidate_always_the_same_ones(endpoint, releases):
     assert got[0] == got[1] == got[2]
     assert {first, second} == set(got[0].values())
     assert ask(endpoint, "/v1/recommend", {})[2]["release"] == first
+    ours = 3 * list(got[0].values()).count(first) + 1
+    wait_until_all(endpoint, lambda about: about["canary"]["current"]["answers"] >= ours)
     canary = wait_until_counted(endpoint, 3 * list(got[0].values()).count(second))
     assert (canary["release"], canary["share"], canary["outcomes"]["failures"]) == (second, 0.5, 0.0)
-    assert canary["current"]["answers"] == 3 * list(got[0].values()).count(first) + 1
+    assert canary["current"]["answers"] == ours
     assert 0 < canary["outcomes"]["p50_ms"] <= canary["outcomes"]["p95_ms"]
     one.promote()
     wait_until_served(endpoint, second)
