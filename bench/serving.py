@@ -2,7 +2,8 @@
 
 Makes a market of 10,000 items with four tasks, runs the pipeline on it (once; the workspace is kept), and serves it
 beside the empty graph. Eight clients ask both, in turns; then requests come at a steady rate, whether answers come or
-not. Prints one table and the histogram of all answers, and writes bench/results/serving.json.
+not. Prints one table, the CPU that each process takes for a request, and the histogram of all answers, and writes
+bench/results/serving.json.
 """
 
 import json
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 import typer  # noqa: E402
 
 from bench.market import Market, market_recipe, write_market  # noqa: E402
@@ -97,6 +99,25 @@ def compare(urls: tuple[str, str], clients: int, seconds: float, rounds: int) ->
     return list(found.values())
 
 
+def cpu_by_process() -> dict[str, float]:
+    """Return the seconds of CPU that the proxy and each replica have taken, by the title of the process."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        title = " ".join(process.cmdline()).strip()
+        if title.startswith(("ray::ServeReplica", "ray::ProxyActor")):
+            times = process.cpu_times()
+            found[title.removeprefix("ray::").removeprefix("ServeReplica:")] = times.user + times.system
+    return found
+
+
+def cost(url: str, clients: int, seconds: float) -> dict[str, float]:
+    """Return the milliseconds of CPU that a request takes, by process."""
+    before = cpu_by_process()
+    answers = len(load("closed", url, clients, seconds))
+    taken = {name: (end - before.get(name, 0.0)) / answers * 1000 for name, end in cpu_by_process().items()}
+    return {name: round(ms, 2) for name, ms in taken.items() if ms >= 1}
+
+
 def show(rows: list[dict[str, Any]], rate: float, opened: np.ndarray) -> None:
     """Print the table and the histogram."""
     print(f"\n{'':<22}{'Motet':>10}{'empty graph':>14}{'ratio':>8}{'goal':>8}")
@@ -127,11 +148,16 @@ def main(
     urls = start_both(make_release(work.absolute()), port)
     rows = compare(urls, clients, seconds, rounds)
     rate = 0.5 * rows[-1]["ours"]
+    spent = [cost(url, clients, seconds) for url in urls]
     opened = load("open", urls[0], rate, seconds)
     show(rows, rate, opened)
+    print("\nCPU of a request by process, ms (1 at least):")
+    for name, found in zip(("Motet", "empty graph"), spent, strict=True):
+        print(f"  {name}: " + ", ".join(f"{title} {ms:.1f}" for title, ms in found.items()))
     steady = {"rate": rate, "p50": float(np.quantile(opened, 0.5)), "p99": float(np.quantile(opened, 0.99))}
     (ROOT / "bench" / "results").mkdir(exist_ok=True)
-    write_json(ROOT / "bench" / "results" / "serving.json", {"rows": rows, "open": steady})
+    cpu_ms = dict(zip(("ours", "against"), spent, strict=True))
+    write_json(ROOT / "bench" / "results" / "serving.json", {"rows": rows, "cpu_ms": cpu_ms, "open": steady})
 
 
 if __name__ == "__main__":
