@@ -5,7 +5,7 @@ users of the test part, or {system: {"predictions": [...]}} in the order of the 
 
 Each system is fitted on train with every setting of its grid, the one with the best figure on validation (NDCG@10 of
 its items with a rating of at least LEAST, or squared error) is fitted again on train and validation. SASRec takes
-minutes a fit: it has the one setting of its own authors' benchmark.
+minutes a fit: its grid is one setting.
 """
 
 import csv
@@ -158,7 +158,8 @@ def with_rectools(kind: str) -> Fit:
         model = EASEModel(**settings) if kind == "ease" else SASRecModel(**settings)
         model.fit(dataset)
         row_of = {matrix.user_of[user]: row for row, user in enumerate(wanted)}
-        known = [user for user in row_of if user in set(table[Columns.User])]
+        fitted = set(table[Columns.User])
+        known = [user for user in row_of if user in fitted]
         answer = model.recommend(users=known, dataset=dataset, k=len(matrix.items), filter_viewed=False)
         scores_UI = np.full((len(wanted), len(matrix.items)), -1e9)
         scores_UI[answer[Columns.User].map(row_of), answer[Columns.Item]] = answer[Columns.Score]
@@ -175,6 +176,7 @@ def ranked(library: str, history: Rows, wanted: list[str], least: float) -> dict
     if library == "popularity":
         systems = {
             "popularity, all time": (popularity, rows | {"half_life": (None,)}),
+            "popularity, liked in 7 days": (popularity, {"least": (4,), "half_life": (7,)}),
             "popularity, recent": (popularity, rows | {"half_life": (3, 7, 14, 30)}),
         }
     elif library == "implicit":

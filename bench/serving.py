@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,12 +102,12 @@ def compare(urls: tuple[str, str], clients: int, seconds: float, rounds: int) ->
 
 def cpu_by_process() -> dict[str, float]:
     """Return the seconds of CPU that the proxy and each replica have taken, by the title of the process."""
-    found = {}
+    found: Counter[str] = Counter()
     for process in psutil.Process().children(recursive=True):
         title = " ".join(process.cmdline()).strip()
         if title.startswith(("ray::ServeReplica", "ray::ProxyActor")):
             times = process.cpu_times()
-            found[title.removeprefix("ray::").removeprefix("ServeReplica:")] = times.user + times.system
+            found[title.removeprefix("ray::").removeprefix("ServeReplica:")] += times.user + times.system
     return found
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ray import serve
 
@@ -35,7 +34,7 @@ class Embedder(Holder[Step]):
         self,
         folder: str,
         watched: bool = False,
-        log: tuple[dict[str, Any], str] | None = None,
+        log: LogPlace | None = None,
         items: LogPlace | None = None,
     ) -> None:
         self.log, self.items, self.encoders = log, items, dict[str, TextEncoder]()

@@ -8,7 +8,8 @@ sent it, sends it again meanwhile, so it counts once. A second endpoint over the
 write: its events get 503 until the first one ends.
 
 Each Embedder reads the log up to its end before each answer (`motet.events.live`), so that its answer knows all that
-was acknowledged, whichever Gateway and however many Embedders there are.
+was acknowledged, whichever Gateway and however many Embedders there are. A Gateway reads it twice a second, for answers
+that it must give without the Embedder (`motet.recommend.met`).
 """
 
 import asyncio

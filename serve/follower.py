@@ -18,7 +18,7 @@ from serve.gate import Busy
 from serve.held import Held
 from serve.state import State
 
-_PAUSE_S, _PATIENCE_S = 0.25, 5.0
+_PAUSE_S, _PATIENCE_S, _PERIOD_S = 0.25, 5.0, 0.5
 _log = logging.getLogger("ray.serve")
 
 
@@ -89,6 +89,19 @@ class Follower:
         self._front = self.fronts.of(active)
         self._candidate = self.fronts.of(state.candidate) if state.candidate is not None else None
         self.state = state
+
+    async def keep_up(self) -> None:
+        """Read the logs twice a second, for answers that cannot wait for it; one that cannot be read is tried again."""
+        unread = False
+        while True:
+            await asyncio.sleep(_PERIOD_S)
+            try:
+                await asyncio.to_thread(self.catch_up)
+                unread = False
+            except MotetError as error:
+                if not unread:
+                    _log.warning("answers go without the latest of the logs: %s", error)
+                unread = True
 
     def catch_up(self) -> None:
         """Read the logs for every release that answers."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from motet.privacy.watch import Watch
 from motet.recommend import Query, find_surface, read_recipe
@@ -26,18 +25,12 @@ class Front:
 
     Args:
         folder: the release.
+        watch: of who was forgotten.
         items: where the item log lies; None reads none.
         log: where events go and the recipe's name, as `open_log` takes them; None reads no events.
-        watch: of who was forgotten.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        items: LogPlace | None = None,
-        log: tuple[dict[str, Any], str] | None = None,
-        watch: Watch | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, watch: Watch, items: LogPlace | None = None, log: LogPlace | None = None) -> None:
         self.release, self.recipe = folder.name, read_recipe(folder)
         self.manifest, self.report = read_manifest(folder), read_report(folder)
         self.examples, self.shelf = golden_users(folder), Shelf(folder)
@@ -46,7 +39,7 @@ class Front:
             self.popular.follow_items(store)
             self.shelf.catch_up = self.popular.catch_up
         self.met = Met(folder, self.shelf.items, watch)
-        if log is not None and (events := open_log(*log, watch or Watch(None))) is not None:
+        if log is not None and (events := open_log(*log, watch)) is not None:
             self.met.follow(events)
 
     def catch_up(self) -> None:

@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from motet.errors import RequestError
 from motet.guard_settings import LimitSettings
 from motet.privacy.watch import Watch
-from motet.recommend import Query
+from motet.recommend import Query, read_recipe
 from motet.release.keys import Keys
 from serve.admin import FIXED, Admin
 from serve.answer_log import AnswerLog
@@ -32,7 +32,7 @@ from serve.follower import Follower
 from serve.front import Front
 from serve.gate import Gate
 from serve.held import Held
-from serve.item_log import LogPlace, keep_up
+from serve.item_log import LogPlace
 from serve.item_schemas import (
     AttributesResponse,
     ItemRemoved,
@@ -98,12 +98,12 @@ class Gateway:
         conductor: DeploymentHandle | None = None,
         records: dict[str, Any] | None = None,
         items: LogPlace | None = None,
-        log: tuple[dict[str, Any], str] | None = None,
+        log: LogPlace | None = None,
         guarded: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
-        watch = Watch(workspace_of(Path(folder)))
-        fronts = Held(lambda release: Front(release, items, log, watch), Path(folder), watched)
-        recipe = fronts.oldest.recipe
+        recipe = read_recipe(Path(folder))
+        self.watch = Watch(workspace_of(Path(folder)), recipe.privacy.pseudonymise)
+        fronts = Held(lambda release: Front(release, self.watch, items, log), Path(folder), watched)
         self.meters, settings = Meters(), recipe.serve
         self.gate, self.seconds = Gate(settings.gateway.max_queued, self.meters), settings.deadline_ms / 1000
         handles = {"embedder": embedder, "retriever": retriever, "reranker": reranker}
@@ -111,7 +111,6 @@ class Gateway:
             Step(name, handle, RetryBudget(settings.retry_share), self.meters) for name, handle in handles.items()
         )
         self.ladder = Ladder(self.embedder, self.retriever, self.reranker, self.meters)
-        self.watch = Watch(workspace_of(Path(folder)), recipe.privacy.pseudonymise)
         self.recorder = Recorder(events, recipe, self.watch)
         required, limits = guarded or (settings.keys, settings.limits.model_dump())
         keys = None if conductor is None else Keys(Path(folder).parent.parent)
@@ -119,7 +118,7 @@ class Gateway:
         self.follower, self.admin = Follower(conductor, fronts), Admin(conductor)
         self.answer_log = AnswerLog(records or {"store": "none"}, self.meters, self.watch)
         self.item_writer = ItemWriter(events, self.embedder, self.follower, settings.gateway.max_queued)
-        self._following = asyncio.create_task(keep_up(self.follower.catch_up))
+        self._following = asyncio.create_task(self.follower.keep_up())
         await self._warm_up()
 
     def __del__(self) -> None:

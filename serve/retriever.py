@@ -66,5 +66,5 @@ class _Watched:
     def __init__(self, folder: Path, items: LogPlace | None) -> None:
         self.step = Step(folder, threads=1)
         if (store := open_item_log(items)) is not None:
-            self.step.follow_items(store, threads=1)
+            self.step.follow_items(store)
         self.watch = RecallWatch(self.step.recipe.serve.recall_share)

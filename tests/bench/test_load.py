@@ -5,6 +5,7 @@ import time
 from itertools import pairwise
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bench.load import closed, opened
 
@@ -31,13 +32,8 @@ def run(stall_s, load):
     async def serve_and_load():
         endpoint, app = Endpoint(stall_s), web.Application()
         app.router.add_post("/", endpoint.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        (port,) = {socket.getsockname()[1] for socket in site._server.sockets}
-        taken = await load(f"http://127.0.0.1:{port}/")
-        await runner.cleanup()
+        async with TestServer(app) as server:
+            taken = await load(str(server.make_url("/")))
         return taken, endpoint.arrived
 
     return asyncio.run(serve_and_load())

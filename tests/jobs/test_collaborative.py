@@ -98,7 +98,6 @@ def _by_hand(shop):
     _, results, _ = shop
     prepared = results["prepare"].folder
     slots = {row["user"]: row["slots"] for row in read_parquet(prepared / "users").to_pylist()}
-    assert pa.types.is_list(read_parquet(prepared / "users").schema.field("slots").type)
     counts: Counter = Counter()
     for row in read_parquet(prepared / "histories").to_pylist():
         for item, part in zip(row["items"], row["parts"], strict=True):

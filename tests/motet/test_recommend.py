@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
+import torch
 
 from motet.errors import DataError, RequestError
 from motet.kinds.calibration import sigmoid
@@ -242,3 +244,14 @@ def test_several_requests_at_once_are_answered_as_one_by_one(
         embedder.run([queries[0], wrong])
     with pytest.raises(RequestError, match="weights: no task of that name"):
         reranker.rank(*asked[0][:2], bad)
+
+
+def test_the_retriever_keeps_to_its_threads(draft: Path) -> None:
+    before = faiss.omp_get_max_threads(), torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            Retriever(draft, threads=threads)
+            assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == (threads, threads)
+    finally:
+        faiss.omp_set_num_threads(before[0])
+        torch.set_num_threads(before[1])

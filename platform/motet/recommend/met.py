@@ -22,18 +22,19 @@ class Met:
         watch: of who was forgotten.
     """
 
-    def __init__(self, folder: Path, items: ItemTable, watch: Watch | None = None) -> None:
+    def __init__(self, folder: Path, items: ItemTable, watch: Watch) -> None:
         self.items = items
         table = read_parquet(folder / "users.parquet", ["user", "items"])
         self._rows = {user: row for row, user in enumerate(table.column("user").to_pylist())}
         self._stored = table.column("items")
         self._live: dict[str, set[str]] = {}
         self._follower: Follower[Event] | None = None
-        self._watch, self._privacy = watch or Watch(None), Privacy(None)
+        self._watch, self._privacy = watch, Privacy(None)
 
     def follow(self, store: Readable[Event]) -> None:
-        """Know from now on what users do, as an event log says."""
+        """Know from now on what users do, as an event log says; read all of it."""
         self._follower = Follower(store, self._take, "event")
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Read what the followed log has by now, and who was forgotten; `of` does not, since it must answer at once."""

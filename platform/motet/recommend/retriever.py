@@ -44,7 +44,7 @@ class Retriever:
         if threads is not None:
             faiss.omp_set_num_threads(threads)
             torch.set_num_threads(threads)
-        self.folder, self.recipe = folder, read_recipe(folder)
+        self.folder, self.threads, self.recipe = folder, threads, read_recipe(folder)
         self.items = ItemTable.load(folder)
         self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted)
         self.features = RankFeatures(tuple(self.sources), self.items, Trends.load(fitted or folder))
@@ -52,9 +52,9 @@ class Retriever:
         self.filler = Filler(self.recipe, self.items, self.features.trends)
         self._live_items: LiveItems | None = None
 
-    def follow_items(self, store: Readable[ItemEntry], threads: int | None = None) -> None:
+    def follow_items(self, store: Readable[ItemEntry]) -> None:
         """Know from now on the items that an item log adds, changes and removes."""
-        self._live_items = follow_items(store, self.folder, self.recipe, self.items, threads=threads)
+        self._live_items = follow_items(store, self.folder, self.recipe, self.items, threads=self.threads)
 
     def catch_up(self) -> None:
         """Read what the followed log has by now; `run` and `similar` do so by themselves."""
