@@ -30,6 +30,8 @@ from motet.recipe import Recipe  # noqa: E402
 from motet.recommend import read_recipe  # noqa: E402
 from motet.release.publish import Releases  # noqa: E402
 
+NAME = "motet"
+"""Of the application."""
 _QUESTION = {"user_id": "7", "k": 3}
 
 
@@ -73,8 +75,17 @@ def start(
     serve.start(http_options={"host": host, "port": port})
     args = {"workspace": str(folder.parent.parent)} if watched else {"release": str(folder)}
     args |= {} if keys is None else {"keys": keys}
-    serve.run(build(args), name="motet", route_prefix="/")
+    serve.run(build(args), name=NAME, route_prefix="/")
     return f"http://{host}:{port}"
+
+
+def end() -> None:
+    """End the graph and Ray: requests under way get their answers, and records that wait are written."""
+    import ray
+    from ray import serve
+
+    serve.delete(NAME)
+    ray.shutdown()
 
 
 def require_devices(recipe: Recipe, resources: Mapping[str, float]) -> None:
@@ -152,18 +163,20 @@ def main(
     question = json.dumps(_QUESTION)
     curl = f"curl -s {address}/v1/recommend -H 'content-type: application/json' -d {shlex.quote(question)}"
     curl += ' -H "authorization: Bearer $KEY"' * guarded
-    if once:
-        show(ask(address, _QUESTION))
-        typer.echo(curl)
-        typer.echo(f"serve: `make serve` keeps it up, with its page at {address}/", err=True)
-        return
-    typer.echo(curl)
-    typer.echo(f"serve: its page is at {address}/", err=True)
     try:
+        if once:
+            show(ask(address, _QUESTION))
+            typer.echo(curl)
+            typer.echo(f"serve: `make serve` keeps it up, with its page at {address}/", err=True)
+            return
+        typer.echo(curl)
+        typer.echo(f"serve: its page is at {address}/", err=True)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         typer.echo("serve: ending", err=True)
+    finally:
+        end()
 
 
 if __name__ == "__main__":

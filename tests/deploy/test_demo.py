@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from serve.run import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,3 +95,23 @@ def test_the_answer_has_titles_scores_and_reasons_and_ends_with_the_curl(demo):
         assert item["title"]
         assert set(item["scores"]) == {"watch", "like", "rating"}
         assert item["reason"]["text"].startswith("because you ")
+
+
+def test_ctrl_c_ends_the_endpoint_with_its_records_written(demo):
+    _, _, _, workspace = demo
+    before = len(list((workspace / "recommendations").glob("*.parquet")))
+    port = 16_000 + os.getpid() % 2000
+    command = [sys.executable, "serve/run.py", "--workspace", str(workspace), "--port", str(port)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with tempfile.TemporaryDirectory(prefix="rd", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        env |= {"RAY_TMPDIR": folder, "HF_HUB_OFFLINE": "1"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, **streams)
+        for line in process.stdout:
+            if "its page is at" in line:
+                break
+        assert ask(f"http://127.0.0.1:{port}", {"user_id": "7", "k": 3})["level"] == "full"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "serve: ending\n")
+    assert len(list((workspace / "recommendations").glob("*.parquet"))) == before + 1
