@@ -68,7 +68,7 @@ class Popular:
         if query.attributes is not None:
             check_attributes(query.attributes, self.recipe)
         for name, asked in query.filters.items():
-            self.items.matches(name, asked)
+            self.items.check(name, asked)
 
     def run(self, query: Query, seen: np.ndarray | None = None) -> tuple[list[Item], Screen]:
         """Return the k most popular items that may be shown, and what stopped the others.

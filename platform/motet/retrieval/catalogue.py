@@ -205,10 +205,18 @@ class ItemTable:
         Raises:
             RequestError: for an attribute that the catalogue does not have, or a condition that is not of its kind.
         """
-        if name not in self.filterable:
-            raise RequestError(f"filters: no attribute of that name; this release has {self.filterable}")
+        self._require(name)
         matches_I = meets(self.table, name, asked, self._with_any)
         return self.late.answers(matches_I, len(self), lambda rows: meets(rows, name, asked))
+
+    def check(self, name: str, asked: Condition) -> None:
+        """Refuse a condition that `matches` would, without a look at any item: it may be asked while they change."""
+        self._require(name)
+        meets(self.table.slice(0, 0), name, asked)
+
+    def _require(self, name: str) -> None:
+        if name not in self.filterable:
+            raise RequestError(f"filters: no attribute of that name; this release has {self.filterable}")
 
     def _with_any(self, name: str, values: Iterable[str]) -> np.ndarray:
         found_I = np.zeros(self.of_release, bool)

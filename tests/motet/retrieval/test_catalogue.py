@@ -1,5 +1,6 @@
 """The item table: places, filters by category and number range, what was seen."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,35 @@ def test_rules_by_hand(items: ItemTable, name: str, rule: dict[str, Any], allowe
 def test_a_rule_of_the_other_kind_is_refused(items: ItemTable, name: str, rule: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         items.allowed({name: Rule(**rule)}, np.zeros(0, np.int64))
+    with pytest.raises(RequestError, match=said):
+        items.check(name, Rule(**rule))
+
+
+def test_a_condition_may_be_checked_while_items_come(items: ItemTable) -> None:
+    failed: list[Exception] = []
+    stop = threading.Event()
+
+    def check() -> None:
+        while not stop.is_set():
+            try:
+                items.check("genre", ("drama",))
+                items.check("year", ("1990", "2000"))
+            except Exception as error:  # noqa: BLE001  # any of them is what the test looks for
+                failed.append(error)
+                return
+
+    threads = [threading.Thread(target=check) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    schema = items.table.schema
+    for number in range(300):
+        row = {"item": [f"new {number}"], "title": ["N"], "attr:genre": [["drama"]], "num:year": [1999.0]}
+        items.add(pa.table(row, schema=schema), np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32))
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert failed == []
+    assert items.allowed({"genre": ("drama",)}, np.zeros(0, np.int64)).sum() == 302
 
 
 def test_the_values_of_items_are_in_the_order_asked(items: ItemTable) -> None:
