@@ -21,9 +21,10 @@ from bench import protocols  # noqa: E402
 from bench.parts import parts  # noqa: E402
 from bench.peers import CHOSEN  # noqa: E402
 from bench.runs import CACHE, LIBRARIES, ours, peer_python, say  # noqa: E402
+from motet.evaluation.page import render  # noqa: E402
 from motet.evaluation.ranking_metrics import bootstrap_interval, rank_metrics  # noqa: E402
 from motet.kinds.metrics import binary_metrics, regression_metrics  # noqa: E402
-from motet.storage import read_json, write_json  # noqa: E402
+from motet.storage import read_json, write_atomic, write_json  # noqa: E402
 
 RANKERS = ("popularity", "implicit", "rectools")
 RATERS = ("cornac", "rechub")
@@ -160,7 +161,17 @@ def ranking(protocol: str, work: Path, log: protocols.Log, seeds: int, libraries
     systems = {"motet": {metric: _mean(reports, metric) for metric in ("ndcg", "hit", "coverage")}} if seeds else {}
     for name, metrics in peers_on(splits, libraries, 0.0 if loo else protocols.LIKED).items():
         systems[name] = {metric: figure(values) for metric, values in metrics.items()}
+    if reports:
+        write_page(work / protocol, protocol, reports[-1], systems)
     return table(protocol, systems, GOALS[protocol])
+
+
+def write_page(folder: Path, protocol: str, report: dict[str, Any], systems: dict[str, dict[str, Any]]) -> None:
+    """Write the last run's report as a page, with the other libraries on the same rows beside it."""
+    about = {**report, "peers": {"k": 10, "systems": systems}}
+    target = folder / f"{protocol}.html"
+    write_atomic(target, render(about).encode(errors="xmlcharrefreplace"))
+    say(f"quality: {protocol} as a page: {target}")
 
 
 def newcomers(work: Path, log: protocols.Log, seeds: int, _: list[str]) -> list[Row]:

@@ -24,7 +24,7 @@ from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.recipe import Recipe
 from motet.retrieval import factors, linear
 from motet.retrieval.library import SOURCE_FILES
-from motet.retrieval.pairs import neighbours, pair_counts
+from motet.retrieval.pairs import Fading, neighbours, pair_counts
 from motet.retrieval.trends import Trends, bin_length, count_bins
 from motet.storage import write_file_atomic
 from motet.training.windows import LIKING_UNKNOWN, liking_of
@@ -201,7 +201,7 @@ def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndar
     finish = partial(_finish_neighbours, users_I=users_I, recipe=recipe, folder=str(folder / "neighbours"))
     shards = by_shard(pairs, NumberKey("item", -(-items // _ITEMS_PER_SHARD)), finish)
     if not shards:  # nobody met two items
-        finish(0, pair_counts([], items, settings.transition_window, settings.transition_decay))
+        finish(0, pair_counts([], [], items, Fading.of(settings)))
     table = read_parquet(folder / "neighbours")
     shutil.rmtree(folder / "neighbours")
     write_parquet(
@@ -213,9 +213,9 @@ def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndar
 def _pairs(batch: pa.Table, items: int, recipe: Recipe, before: int) -> pa.Table:
     settings, tables = recipe.retrieval, []
     for path in batch.column("file").to_pylist():
-        histories = Events.of(read_parquet(Path(path)), before, None).items
+        events = Events.of(read_parquet(Path(path)), before, None)
         weighs = settings.similarity == "bm25"
-        tables.append(pair_counts(histories, items, settings.transition_window, settings.transition_decay, weighs))
+        tables.append(pair_counts(events.items, events.moments, items, Fading.of(settings), weighs))
     return pa.concat_tables(tables)
 
 

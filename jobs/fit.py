@@ -65,11 +65,13 @@ class Labels:
     Attributes:
         counts_I: events per item.
         scales: of each scored task.
+        signals: of each signal.
         folds: the estimates that the heads read, if they do.
     """
 
     counts_I: np.ndarray
     scales: dict[str, LabelScale]
+    signals: dict[str, LabelScale]
     folds: Folds | None
 
 
@@ -81,9 +83,12 @@ def read_labels(folder: Path, fit: Fit, recipe: Recipe, prepared: Result) -> Lab
     """
     statistics = train_statistics(prepared.folder, prepared.summary["items"], fit.as_of)
     scales = checked_scales(recipe, statistics)
+    unknown = LabelScale(0.0, 1.0, 0.0, 0.0)
+    signals = {name: statistics.signals.get(name, unknown) for name in recipe.data.interactions.signals}
     if fit.warm is not None:
-        scales = load_model(fit.warm.network)[1].scales  # the heads speak in these
-    return Labels(statistics.counts_I, scales, _estimates(folder, fit, recipe, prepared, scales))
+        card = load_model(fit.warm.network)[1]
+        scales, signals = card.scales, card.signals  # the network speaks in these
+    return Labels(statistics.counts_I, scales, signals, _estimates(folder, fit, recipe, prepared, scales))
 
 
 def network_trainer(run: Run, prepared: Result, embedded: Result, labels: Labels, fit: Fit) -> TorchTrainer:
@@ -140,7 +145,7 @@ def worker_config(
     sizes = shapes(prepared.folder, item_inputs(prepared.folder, embedded.folder, counts_I))
     if run.recipe.reads_estimates:
         sizes = replace(sizes, estimates=len(labels.scales) * len(NAMES))
-    card = ModelCard(sizes, run.recipe.tasks, run.recipe.model, labels.scales)
+    card = ModelCard(sizes, run.recipe.tasks, run.recipe.model, labels.scales, labels.signals)
     return {
         "recipe": run.recipe.without_search.resolved(),
         "card": card.to_dict(),

@@ -21,13 +21,16 @@ from motet.kinds import LabelScale
 from motet.model.items import ItemInputs, pad_slots
 from motet.model.recommender import Shapes
 
+LABEL, SIGNAL = "label:", "signal:"
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts per item and the scale of each label, over the events that are trained on."""
+    """Counts per item and the scale of each label and signal, over the events that are trained on."""
 
     counts_I: np.ndarray
     scales: dict[str, LabelScale]
+    signals: dict[str, LabelScale]
 
 
 def train_statistics(prepared: Path, items: int, as_of: AsOf = BEFORE_VALIDATION) -> Statistics:
@@ -39,7 +42,11 @@ def train_statistics(prepared: Path, items: int, as_of: AsOf = BEFORE_VALIDATION
         counts_I += np.frombuffer(row["counts"], np.int64)
         for name, moments in json.loads(row["labels"]).items():
             sums.setdefault(name, []).append(moments)
-    return Statistics(counts_I, {name: _scale(moments) for name, moments in sums.items()})
+    scales, signals = (
+        {name.removeprefix(kind): _scale(moments) for name, moments in sums.items() if name.startswith(kind)}
+        for kind in (LABEL, SIGNAL)
+    )
+    return Statistics(counts_I, scales, signals)
 
 
 def _scale(parts: list[list[float]]) -> LabelScale:
@@ -56,13 +63,13 @@ def _shard_statistics(table: pa.Table, items: int, as_of: AsOf) -> pa.Table:
     counts_I = np.bincount(flat(table, "items")[train_N], minlength=items).astype(np.int64)
     labels = {}
     for name in table.column_names:
-        if name.startswith("label:"):
+        if name.startswith((LABEL, SIGNAL)):
             values_N = flat(table, name)[train_N].astype(np.float64)
             known_N = values_N[~np.isnan(values_N)]
             if len(known_N):
                 moments = [len(known_N), known_N.sum(), (known_N**2).sum(), known_N.min(), known_N.max()]
                 moments.append((known_N == known_N.round()).all())
-                labels[name.removeprefix("label:")] = [float(value) for value in moments]
+                labels[name] = [float(value) for value in moments]
     return pa.table({"counts": [counts_I.tobytes()], "labels": [json.dumps(labels)]})
 
 

@@ -198,7 +198,7 @@ def _user_states(batch: pa.Table, recipe: Recipe, texts: UserTexts, folder: str)
             )
         ]
         types = {"profile": pa.float32(), "items": pa.int32(), "timestamps": pa.int64(), "liking": pa.int8()}
-        types |= {f"label:{task.name}": pa.float32() for task in recipe.scored_tasks}
+        types |= dict.fromkeys(_read(recipe), pa.float32())
         columns = {name: pa.array([one[name] for one in states], pa.list_(kind)) for name, kind in types.items()}
         table = pa.table(
             {
@@ -216,7 +216,7 @@ def _user_state(
 ) -> dict[str, Any]:
     """Return a user's history and profile; the profile's part over attributes comes from the prepare stage."""
     if history is None:
-        empty: dict[str, list[float]] = {f"label:{task.name}": [] for task in recipe.scored_tasks}
+        empty: dict[str, list[float]] = {name: [] for name in _read(recipe)}
         return {"profile": np.zeros(0, np.float32), "items": [], "timestamps": [], "liking": [], **empty}
     items_S = np.array(history["items"], np.int64)
     labels_S = np.array(history[recipe.liked_label] if recipe.liked_label else [None] * len(items_S), np.float32)
@@ -224,5 +224,11 @@ def _user_state(
     weights_S = profile_weights(np.array(history["timestamps"]), labels_S, recipe.data.profile)
     text_X = profile_vector(weights_S, text_IX[items_S])
     profile_W = np.concatenate([text_X, np.array(attributes, np.float32) / np.sqrt(2)])
-    labels = {name: history[name] for name in (f"label:{task.name}" for task in recipe.scored_tasks)}
+    labels = {name: history[name] for name in _read(recipe)}
     return {"profile": profile_W, "items": items_S, "timestamps": history["timestamps"], "liking": liking_S, **labels}
+
+
+def _read(recipe: Recipe) -> list[str]:
+    """Return the columns of histories that the user tower reads of each event."""
+    signals = recipe.data.interactions.signals
+    return [*(f"label:{task.name}" for task in recipe.scored_tasks), *(f"signal:{name}" for name in signals)]

@@ -23,6 +23,7 @@ from motet.data.histories import (
     places,
     profile_vector,
     profile_weights,
+    signal_columns,
 )
 from motet.data.ledger import Ledger, quarantine_rows, take_counts
 from motet.data.parquet import read_parquet, write_parquet
@@ -67,6 +68,7 @@ class FinishUsers:
         parted = assign_parts(kept, recipe.data.split, boundaries, recipe.seed)
         clipped = _clip(parted, catalogue.fitted["values"])
         labelled = label_columns(clipped, recipe.tasks, part_ends(clipped, boundaries, catalogue.fitted["latest_ms"]))
+        labelled = signal_columns(labelled, recipe.data.interactions.signal_expressions)
         name = f"shard-{shard:05d}.parquet"
         write_parquet(folder / "interactions" / name, labelled.drop_columns(["_file", "_row", "_problem", "_raw"]))
         labelled = labelled.filter(pc.less(labelled.column("part"), UNUSED))

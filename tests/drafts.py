@@ -20,7 +20,7 @@ from motet.model.io import save_model
 from motet.recommend import Recommender
 from motet.retrieval.fusion import Fusion
 from motet.retrieval.index import VectorIndex
-from motet.retrieval.pairs import neighbours, pair_counts
+from motet.retrieval.pairs import Fading, neighbours, pair_counts
 from motet.retrieval.trees import Group, Trees, fit
 from motet.retrieval.trends import Trends, bin_length, count_bins
 from motet.storage import write_file_atomic, write_json, write_manifest
@@ -93,11 +93,12 @@ def write_crowd(tiny: Tiny, folder: Path, histories: pa.Table, before: int) -> N
     """Write what sources read that are fitted on the parts of `histories` before one."""
     settings = tiny.recipe.retrieval
     known = [np.array(row["items"])[np.array(row["parts"]) < before] for row in histories.to_pylist()]
+    moments = [np.array(row["timestamps"])[np.array(row["parts"]) < before] for row in histories.to_pylist()]
     met = [np.unique(one) for one in known]
     columns = {"items": pa.array(met, pa.list_(pa.int32()))}
     columns["weights"] = pa.array([np.ones(len(one)) for one in met], pa.list_(pa.float32()))
     write_parquet(folder / "met.parquet", pa.table(columns))
-    pairs = pair_counts(known, ITEMS, settings.transition_window, settings.transition_decay)
+    pairs = pair_counts(known, moments, ITEMS, Fading.of(settings))
     users_I = np.bincount(np.concatenate(met), minlength=ITEMS)
     write_parquet(folder / "neighbours.parquet", neighbours(pairs, users_I, settings.neighbours, settings.shrinkage))
     trends_before(tiny, histories, before).save(folder)

@@ -1,8 +1,12 @@
 """The sections of a recipe that say where the data stand and what they must be like."""
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from motet.errors import RecipeError
+from motet.expressions import Expression, parse
 
 
 class Section(BaseModel):
@@ -62,6 +66,9 @@ class Interactions(Table):
     """Unit since 1970-01-01 UTC, or ISO 8601 text."""
     ranges: dict[str, ValueRange] = {}
     """Allowed range by value column."""
+    signals: dict[str, str] = {}
+    """What the user tower reads of each event of a history beside the tasks' labels, by a name: an expression as those
+    of labels, such as {cart: "kind == 'cart'"} for a type of action that no task predicts, or {seconds: watch_time}."""
     repeats: Literal["last", "keep"] = "last"
     """Several events of one user with one item: keep the last only, or all."""
     propensity: str | None = None
@@ -71,6 +78,25 @@ class Interactions(Table):
     records: str | None = Field(default=None, min_length=1)
     """File of `motet records export`, or a folder of them: what was shown and what came of it, read beside `path`. A
     column that only one of the two has is unknown in the other."""
+
+    @field_validator("signals")
+    @classmethod
+    def _parse(cls, signals: dict[str, str]) -> dict[str, str]:
+        for name, source in signals.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+                raise ValueError(f"signals: {name!r} is no name; use small letters, digits and _, a letter first")
+            try:
+                found = parse(source)
+            except RecipeError as error:
+                raise ValueError(f"signals: {error}") from error
+            if found.gives == "text":
+                raise ValueError(f"signals: {source!r} gives a text; compare it, as in `{source} == 'a'`")
+        return signals
+
+    @property
+    def signal_expressions(self) -> dict[str, Expression]:
+        """The parsed signals."""
+        return {name: parse(source) for name, source in self.signals.items()}
 
     @property
     def sources(self) -> tuple[Table, ...]:

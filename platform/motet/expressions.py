@@ -64,6 +64,11 @@ class Expression:
         return frozenset(name for name, kinds in _column_kinds(self.root).items() if "text" in kinds)
 
     @property
+    def gives(self) -> str:
+        """What it gives: truth, number or text."""
+        return "truth" if self.is_boolean else "text" if self.root.kind == "text" else "number"
+
+    @property
     def is_boolean(self) -> bool:
         """Whether the result is true, false or unknown, rather than a number."""
         return self.root.kind in (*_COMPARE, "and", "or", "not", "in")

@@ -32,6 +32,8 @@ def check_inputs(loaded: LoadedRecipe) -> None:
             wanted |= {("tasks", number, setting, name): name for name in read}
         if task.slate is not None:
             wanted["tasks", number, "slate"] = task.slate
+    for setting, expression in log.signal_expressions.items():
+        wanted |= {("data", "interactions", "signals", setting, name): name for name in sorted(expression.columns)}
     problems += _check_table(loaded, ("data", "interactions"), log, wanted)
     problems += _check_table(loaded, ("data", "items"), data.items, _entity_columns("items", data.items))
     if data.users:

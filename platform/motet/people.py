@@ -1,6 +1,7 @@
 """The users of a release: attributes, text vectors, histories; and people who are not in it.
 
-users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking, label:<task>
+users.parquet   user, slots, numbers, text and profile (float32 lists), items, timestamps, liking, label:<task>,
+                signal:<name>
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ class Person:
     profile_W: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """Stored profile over item contents; empty if it must be computed from the history."""
     labels_ST: np.ndarray | None = None
-    """Labels of the events by scored task, NaN for unknown; None if all are."""
+    """Labels of the events by scored task, then their signals, NaN for unknown; None if all are."""
     asked_ms: int | None = None
     """When they ask; None is unknown."""
     known_to: str | None = None
@@ -73,7 +74,7 @@ def _none() -> np.ndarray:
 
 
 def stack_labels(columns: Sequence[Sequence[float | None] | np.ndarray], events: int) -> np.ndarray:
-    """Return lists of labels by task as [S, T], float32 with NaN for unknown."""
+    """Return lists of labels by task, and of signals, as [S, T], float32 with NaN for unknown."""
     stacked_TS = np.array(columns, np.float32).reshape(len(columns), events)
     return np.ascontiguousarray(stacked_TS.T)
 
@@ -98,10 +99,10 @@ class People:
         return {user: row for row, user in enumerate(self.table.column("user").to_pylist())}
 
     @cached_property
-    def tasks(self) -> tuple[str, ...]:
-        """The scored tasks whose labels are stored."""
+    def read(self) -> tuple[str, ...]:
+        """The stored columns that the user tower reads of each event: labels of scored tasks, then signals."""
         names = self.table.column_names
-        return tuple(name.removeprefix("label:") for name in names if name.startswith("label:"))
+        return tuple(name for kind in ("label:", "signal:") for name in names if name.startswith(kind))
 
     @cached_property
     def latest_ms(self) -> int | None:
@@ -153,7 +154,7 @@ class People:
             numbers_M=stored("numbers", np.float32),
             level="known" if len(items_S) else "attributes",
             profile_W=stored("profile", np.float32),
-            labels_ST=stack_labels([stored(f"label:{task}", np.float32) for task in self.tasks], len(items_S)),
+            labels_ST=stack_labels([stored(name, np.float32) for name in self.read], len(items_S)),
             asked_ms=self.latest_ms,
         )
 
@@ -161,7 +162,7 @@ class People:
         """Return the user tower's inputs for B people: text, slots, numbers, items, labels, gaps, away, valid."""
         count = len(people)
         items_BS = np.zeros((count, history), np.int64)
-        labels_BST = np.full((count, history, len(self.tasks)), np.nan, np.float32)
+        labels_BST = np.full((count, history, len(self.read)), np.nan, np.float32)
         gaps_BS = np.full((count, history), np.nan, np.float32)
         away_BP = np.full((count, history + 1), np.nan, np.float32)
         valid_BS = np.zeros((count, history), bool)

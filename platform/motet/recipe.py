@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from motet.data_settings import DataSettings, Section
+from motet.expressions import Expression
 from motet.guard_settings import PrivacySettings
 from motet.kinds import KINDS, LARGER_IS_BETTER
 from motet.search import wrong_space
@@ -203,16 +204,19 @@ class Recipe(Section):
                 yield ("tune", *path), f"{name!r} is not a metric of a task{near(name, self.metrics)}"
 
     def _wrong_columns(self) -> Iterator[Problem]:
-        texts = {n for task in self.scored_tasks for one in task.expressions.values() for n in one.text_columns}
+        texts = {n for _, expression in self._expressions() for n in expression.text_columns}
+        for path, expression in self._expressions():
+            for name in sorted(expression.columns):
+                if name in OWN_COLUMNS:
+                    yield path, f"column {name!r} has a name that is used for prepared data; rename the column"
+                elif name in texts - expression.text_columns:
+                    what = f"column {name!r} is a number here and a text in another expression; it can be one of them"
+                    yield path, what
+        for name, expression in self.data.interactions.signal_expressions.items():
+            for column in sorted(expression.columns & set(DERIVED_COLUMNS)):
+                what = f"{column!r} is known only later, and a signal is read at once; drop it"
+                yield ("data", "interactions", "signals", name), what
         for place, task in enumerate(self.tasks):
-            for setting, expression in task.expressions.items():
-                for name in sorted(expression.columns):
-                    if name in OWN_COLUMNS:
-                        what = f"column {name!r} has a name that is used for prepared data; rename the column"
-                        yield ("tasks", place, setting), what
-                    elif name in texts - expression.text_columns:
-                        what = f"column {name!r} is a number here and a text in another label; it can be one of them"
-                        yield ("tasks", place, setting), what
             if task.slate in OWN_COLUMNS:
                 what = f"column {task.slate!r} has a name that is used for prepared data; rename the column"
                 yield ("tasks", place, "slate"), what
@@ -228,6 +232,14 @@ class Recipe(Section):
             if name not in numbers:
                 what = f"{name!r} is not a number that a label reads{near(name, numbers)}"
                 yield ("data", "interactions", "ranges", name), what
+
+    def _expressions(self) -> Iterator[tuple[tuple[str | int, ...], Expression]]:
+        """Yield (where it stands, expression) of all labels, sample weights and signals."""
+        for place, task in enumerate(self.tasks):
+            for setting, expression in task.expressions.items():
+                yield ("tasks", place, setting), expression
+        for name, expression in self.data.interactions.signal_expressions.items():
+            yield ("data", "interactions", "signals", name), expression
 
     @property
     def retrieval_task(self) -> Task:
@@ -273,12 +285,11 @@ class Recipe(Section):
 
     @property
     def label_columns(self) -> dict[str, str]:
-        """{interaction column: number or category}: what labels, weights, slates, split and propensities read."""
+        """{interaction column: number or category}: what labels, weights, signals, slates, split, propensities read."""
         kinds: dict[str, str] = {}
-        for task in self.scored_tasks:
-            for expression in task.expressions.values():
-                kinds |= {column: kinds.get(column, "number") for column in expression.columns}
-                kinds |= dict.fromkeys(expression.text_columns, "category")
+        for _, expression in self._expressions():
+            kinds |= {column: kinds.get(column, "number") for column in expression.columns}
+            kinds |= dict.fromkeys(expression.text_columns, "category")
         for read in (*(task.slate for task in self.scored_tasks), self.data.split.column):
             if read is not None:
                 kinds.setdefault(read, "category")

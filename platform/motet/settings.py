@@ -222,6 +222,9 @@ class RetrievalSettings(Section):
     """How many later events count as following an event."""
     transition_decay: float = Field(default=5.0, gt=0)
     """Steps in which a transition's weight falls by e."""
+    transition_half_life_days: float | None = Field(default=None, gt=0)
+    """Days between two events, and from one to the moment of asking, in which a transition halves besides;
+    null counts steps alone."""
     popularity_half_life_days: float = Field(default=7.0, gt=0)
     """Age at which an event counts half for popularity."""
     popularity_of_liked: bool = False

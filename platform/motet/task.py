@@ -9,7 +9,7 @@ are served: P(buy) as `buy`, P(buy | click) as `buy_given_click`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -18,8 +18,11 @@ from motet.errors import RecipeError
 from motet.expressions import Expression, parse
 from motet.kinds import KINDS, ScoredKind, scored_kind
 
-TaskKind = Literal["retrieval", "binary", "regression", "count", "ordinal", "ranking"]
-_ONLY_FOR = {"given": "binary", "negatives": "binary", "slate": "ranking", "loss": "ranking", "delay_days": "binary"}
+if TYPE_CHECKING:
+    TaskKind = str
+else:
+    TaskKind = Literal[tuple(KINDS)]
+_OPTIONS = sorted(set().union(*(kind.options for kind in KINDS.values())))
 _EXAMPLES = {"truth": "a comparison such as `rating >= 4`", "number": "a number such as `rating`"}
 
 
@@ -33,7 +36,7 @@ class Task(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="Name in losses, metrics, answers and surfaces.")
-    kind: TaskKind = Field(description="retrieval, binary, regression, count, ordinal or ranking.")
+    kind: TaskKind = Field(description="What is learned; `motet.kinds` has the table.")
     label: str | None = Field(
         default=None, description="Expression over the interaction's columns, such as `rating >= 4`."
     )
@@ -75,22 +78,25 @@ class Task(BaseModel):
                 raise ValueError(f"task {self.name!r} is a retrieval task: its label is the next item; drop `label`")
         elif self.label is None:
             raise ValueError(f"task {self.name!r} is {self.kind}: give it a `label`, such as `rating >= 4`")
-        elif (found := _gives(self.expression)) not in accepted:
+        elif (found := self.expression.gives) not in accepted:
             right = " or ".join(_EXAMPLES[kind] for kind in accepted)
             raise ValueError(f"task {self.name!r} is {self.kind} but label {self.label!r} gives a {found}; use {right}")
         return self
 
     @model_validator(mode="after")
     def _options_fit_kind(self) -> "Task":
-        for option, kind in _ONLY_FOR.items():
-            if self.kind != kind and getattr(self, option) != type(self).model_fields[option].default:
-                value = getattr(self, option)
-                raise ValueError(f"{option} = {value!r} is for {kind} tasks and {self.name!r} is {self.kind}; drop it")
+        for option in _OPTIONS:
+            value = getattr(self, option)
+            if option not in KINDS[self.kind].options and value != type(self).model_fields[option].default:
+                takers = " or ".join(name for name, kind in KINDS.items() if option in kind.options)
+                raise ValueError(
+                    f"{option} = {value!r} is for {takers} tasks and {self.name!r} is {self.kind}; drop it"
+                )
         if self.kind == "retrieval" and self.sample_weight is not None:
             raise ValueError(f"sample_weight = {self.sample_weight!r} is for tasks with a label; drop it")
         if self.kind == "ranking" and self.slate is None:
             raise ValueError(f"task {self.name!r} is ranking: give it a `slate`, a column such as `request_id`")
-        if self.sample_weight is not None and (found := _gives(parse(self.sample_weight))) == "text":
+        if self.sample_weight is not None and (found := parse(self.sample_weight).gives) == "text":
             raise ValueError(f"sample_weight = {self.sample_weight!r} gives a {found}; use {_EXAMPLES['number']}")
         return self
 
@@ -125,11 +131,6 @@ class Task(BaseModel):
     def conditional(self) -> str | None:
         """Name of the score that holds among the events of `given`."""
         return None if self.given is None else f"{self.name}_given_{self.given}"
-
-
-def _gives(expression: Expression) -> str:
-    """Return what an expression gives: truth, number or text."""
-    return "truth" if expression.is_boolean else "text" if expression.root.kind == "text" else "number"
 
 
 @dataclass(frozen=True)

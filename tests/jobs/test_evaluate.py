@@ -67,6 +67,9 @@ def test_a_recipe_is_evaluated_under_a_named_protocol(shop_file, protocol: str, 
     prepared = read_parquet(path.parents[2] / "prepared" / _prepared(path))
     parts = [part for row in prepared.column("parts").to_pylist() for part in row]
     assert report["tasks"]["like"]["rows"] == (rows or parts.count(TEST))
+    found = report["slices"]
+    of_items = [found[name]["events"] for name in ("cold items", "head items", "tail items") if name in found]
+    assert sum(of_items) == report["tasks"]["like"]["rows"]
     assert not (shop_file.parent / "workspace" / "releases").exists()
     again = evaluated(shop_file, "--protocol", protocol)
     assert again.stdout == shown.stdout

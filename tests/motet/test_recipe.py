@@ -111,6 +111,33 @@ def test_columns_of_weights_and_slates_are_read() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("signals", "said"),
+    [
+        ({"Cart": "kind == 'cart'"}, "'Cart' is no name; use small letters, digits and _, a letter first"),
+        ({"cart": "kind =="}, "signals: label 'kind ==': ends at column"),
+        ({"cart": "'cart'"}, "'cart'\" gives a text; compare it"),
+        ({"soon": "days_until_again"}, "'days_until_again' is known only later, and a signal is read at once; drop it"),
+        ({"rated": "rating == 'good'"}, "is a number here and a text in another expression; it can be one of them"),
+        ({"who": "user > 1"}, "column 'user' has a name that is used for prepared data; rename the column"),
+    ],
+)
+def test_a_signal_is_an_expression_of_what_is_known_at_once(signals: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate(_with(data={**_BASE["data"], "interactions": {"path": "i", "signals": signals}}))
+    assert said in str(refused.value)
+
+
+def test_what_signals_read_is_read() -> None:
+    log = {
+        "path": "i",
+        "signals": {"cart": "kind == 'cart'", "spent": "price * pieces"},
+        "ranges": {"price": {"min": 0}},
+    }
+    found = Recipe.model_validate(_with(data={**_BASE["data"], "interactions": log})).label_columns
+    assert {"kind": "category", "price": "number", "pieces": "number"}.items() <= found.items()
+
+
 def test_a_propensity_is_a_number_that_is_read() -> None:
     log = {"path": "i", "propensity": "shown", "ranges": {"shown": {"min": 0.01}}}
     recipe = Recipe.model_validate(_with(data={**_BASE["data"], "interactions": log}))

@@ -2,10 +2,11 @@
 
 user, items (place in the catalogue), timestamps (ms), parts (see `split`), label:<task> (float, null = unknown);
 weight:<task> (float, 0 or more) and slate:<task> (number of the slate, -1 for none) of tasks that have them;
+signal:<name> (float, null = unknown) of the recipe's signals;
 propensities (float, null = unknown) if the log has them
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from motet.data.split import (
     split_by_time,
 )
 from motet.data_settings import Profile, Split
+from motet.expressions import Expression
 from motet.task import DERIVED_COLUMNS, Task
 
 DAY_MS = 86_400_000
@@ -86,6 +88,13 @@ def label_columns(table: pa.Table, tasks: Sequence[Task], latest_ms: int | pa.Ar
     return table
 
 
+def signal_columns(table: pa.Table, signals: Mapping[str, Expression]) -> pa.Table:
+    """Append `signal:<name>` (float32, null where unknown) for every signal of the recipe."""
+    for name, expression in signals.items():
+        table = table.append_column(f"signal:{name}", expression.evaluate(table))
+    return table
+
+
 def user_lengths(table: pa.Table) -> np.ndarray:
     """Return how many consecutive rows each user has; rows are ordered by user."""
     if table.num_rows == 0:
@@ -128,7 +137,7 @@ def build_histories(table: pa.Table, item_place: pa.Array, propensity: str | Non
     lists = {"items": item_place, "timestamps": table.column("timestamp"), "parts": table.column("part")}
     if propensity is not None:
         lists["propensities"] = table.column(propensity)
-    own = ("label:", "weight:", "slate:")
+    own = ("label:", "weight:", "slate:", "signal:")
     lists |= {name: table.column(name) for name in table.column_names if name.startswith(own)}
     for name, values in lists.items():
         array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

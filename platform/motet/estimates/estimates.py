@@ -158,7 +158,7 @@ class Estimates:
         return self._columns(user_NTU, places_N, np.stack([near_NT, factors_NT], -1))
 
     def _events(self, items_S: np.ndarray, labels_ST: np.ndarray) -> "UserEvents":
-        residual_ST = standardised(labels_ST, self.scales) - self.prior_TI.T[items_S]
+        residual_ST = standardised(labels_ST[:, : len(self.scales)], self.scales) - self.prior_TI.T[items_S]
         known_ST = ~np.isnan(residual_ST)
         return UserEvents(items_S, np.where(known_ST, residual_ST, 0.0), known_ST.astype(np.float32))
 

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from motet.evaluation.doctor_metrics import Rows, compare, metric_of
-from motet.evaluation.doctor_slices import slices_of
 from motet.evaluation.doctor_verdict import Choice, Conflict, Facts, verdict
+from motet.evaluation.slices import slices_of
 from motet.kinds import KINDS
 from motet.recipe import Recipe
 from motet.task import Task

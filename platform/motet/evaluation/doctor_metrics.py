@@ -8,23 +8,18 @@
     count       Poisson deviance    rows
     ranking     ndcg                slates
 
-Letters: N rows, U users, R draws of U users with replacement, G values that a prediction takes.
+Letters: N rows, U users, R draws of U users with replacement.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from motet.evaluation.bootstrap import interval, resampled
 from motet.kinds import KINDS
-from motet.training.validation import K
-
-FloatArray = NDArray[np.float64]
-Statistic = Callable[[FloatArray], FloatArray]
-"""From how often each user was drawn, [R, U], to the metric of each draw, [R]; NaN where it has no value."""
+from motet.kinds.statistics import FloatArray, Statistic
 
 _LEAST_VALID = 0.5
 
@@ -117,96 +112,5 @@ def _differences(sides: list[list[Statistic]], users: int, seed: int, resamples:
 
 def statistic(kind: str, rows: Rows, predictions_N: np.ndarray) -> Statistic:
     """Return the metric of a kind as a function of how often each user counts; all labels are known."""
-    if kind == "binary":
-        return _Auc(rows, predictions_N)
-    each_N, counts_N = _MEANS[kind](rows, np.asarray(predictions_N, np.float64))
-    users = int(rows.users_N.max()) + 1
-    sums_U = np.bincount(rows.users_N, each_N, users).astype(np.float64)
-    counts_U = np.bincount(rows.users_N, counts_N, users).astype(np.float64)
-    if kind == "retrieval":
-        sums_U, counts_U = sums_U / _ideal(counts_U), np.ones(users)
-    return _Mean(sums_U, counts_U, root=kind in ("regression", "ordinal"))
-
-
-@dataclass(frozen=True)
-class _Mean:
-    """A mean of sums over counts, or its root."""
-
-    sums_U: FloatArray
-    counts_U: FloatArray
-    root: bool
-
-    def __call__(self, weights_RU: FloatArray) -> FloatArray:
-        counts_R = weights_RU @ self.counts_U
-        mean_R = np.divide(weights_RU @ self.sums_U, counts_R, out=np.full(len(counts_R), np.nan), where=counts_R > 0)
-        return np.asarray(np.sqrt(mean_R) if self.root else mean_R)
-
-
-class _Auc:
-    """The share of pairs of a 1 and a 0 that stand in the right order; ties count half."""
-
-    def __init__(self, rows: Rows, predictions_N: np.ndarray) -> None:
-        values_G, groups_N = np.unique(predictions_N, return_inverse=True)
-        self.groups = len(values_G)
-        self.positive, self.negative = ((groups_N[side], rows.users_N[side]) for side in
-                                        (rows.labels_N == 1, rows.labels_N == 0))  # fmt: skip
-
-    def __call__(self, weights_RU: FloatArray) -> FloatArray:
-        return np.array([self._one(weights_U) for weights_U in weights_RU])
-
-    def _one(self, weights_U: FloatArray) -> float:
-        ones_G, zeros_G = (
-            np.bincount(groups, weights_U[users], self.groups) for groups, users in (self.positive, self.negative)
-        )
-        pairs = ones_G.sum() * zeros_G.sum()
-        below_G = np.cumsum(zeros_G) - zeros_G
-        return float(ones_G @ (below_G + zeros_G / 2) / pairs) if pairs else float("nan")
-
-
-Each = tuple[FloatArray, FloatArray]
-
-
-def _squares(rows: Rows, predictions_N: FloatArray) -> Each:
-    return (predictions_N - rows.labels_N) ** 2, np.ones(len(predictions_N))
-
-
-def _deviances(rows: Rows, predictions_N: FloatArray) -> Each:
-    labels_N, expected_N = rows.labels_N, np.maximum(predictions_N, 1e-12)
-    ratio_N = np.where(labels_N > 0, labels_N, 1.0) / expected_N
-    return 2 * (labels_N * np.log(np.where(labels_N > 0, ratio_N, 1.0)) - labels_N + expected_N), np.ones(len(labels_N))
-
-
-def _in_slates(rows: Rows, predictions_N: FloatArray) -> Each:
-    """Return the NDCG of each slate of several items with a gain at its first row, and 1 there."""
-    values_N, counts_N = np.zeros(len(predictions_N)), np.zeros(len(predictions_N))
-    order_N = np.argsort(rows.slates_N, kind="stable")
-    starts = np.flatnonzero(np.diff(rows.slates_N[order_N])) + 1
-    for places in np.split(order_N, starts):
-        gains = np.maximum(rows.labels_N[places], 0.0)
-        if rows.slates_N[places[0]] < 0 or len(places) < 2 or gains.sum() <= 0:
-            continue
-        discounts = 1 / np.log2(np.arange(2, len(places) + 2))
-        ranked = gains[np.argsort(-predictions_N[places], kind="stable")]
-        values_N[places[0]] = (ranked @ discounts) / (np.sort(gains)[::-1] @ discounts)
-        counts_N[places[0]] = 1.0
-    return values_N, counts_N
-
-
-def _ideal(targets_U: np.ndarray) -> FloatArray:
-    """Return the sum of discounts of the best list for a number of targets."""
-    best_K = np.cumsum(1 / np.log2(np.arange(2, K + 2)))
-    return np.asarray(best_K[np.clip(targets_U.astype(np.int64), 1, K) - 1])
-
-
-def _discounts(rows: Rows, places_N: FloatArray) -> Each:
-    hit_N = places_N > 0
-    return np.where(hit_N, 1 / np.log2(np.where(hit_N, places_N, 1.0) + 1), 0.0), np.ones(len(places_N))
-
-
-_MEANS: dict[str, Callable[[Rows, FloatArray], Each]] = {
-    "retrieval": _discounts,
-    "regression": _squares,
-    "ordinal": _squares,
-    "count": _deviances,
-    "ranking": _in_slates,
-}
+    predictions_N = np.asarray(predictions_N, np.float64)
+    return KINDS[kind].statistic(predictions_N, rows.labels_N, rows.users_N, rows.slates_N)

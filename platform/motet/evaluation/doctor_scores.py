@@ -20,10 +20,11 @@ from torch import Tensor
 from motet.data.split import TRAIN, UNUSED, VALIDATION
 from motet.estimates import Estimates
 from motet.kinds import LabelScale
+from motet.kinds.retrieval import K
 from motet.task import Task
 from motet.training.batches import Batch, collate
 from motet.training.step import TrainStep, user_states
-from motet.training.validation import K, last_output
+from motet.training.validation import last_output
 from motet.training.windows import TextVectors, validation_rows
 
 _USERS_PER_BATCH = 256

@@ -25,7 +25,7 @@ class HeldOut:
     slates: dict[str, np.ndarray] = field(default_factory=dict)
     """Number of each target's slate by ranking task, -1 for none and for those that began in the history."""
     events_ST: np.ndarray | None = None
-    """Labels of the history by scored task."""
+    """Labels of the history by scored task, then its signals."""
     asked_ms: int | None = None
     """The moment of asking."""
     warm: bool = True
@@ -70,11 +70,12 @@ def held_out(
     """
     found = []
     columns = [name for name in histories.column_names if name.startswith("label:")]
+    signals = [name for name in histories.column_names if name.startswith("signal:")]
     slates = [name for name in histories.column_names if name.startswith("slate:")]
     for row in histories.to_pylist():
         parts_S = np.array(row["parts"])
         held = np.flatnonzero(parts_S == part)
-        arrays = _Row(row, columns, slates, liked, bool((parts_S < part).any()))
+        arrays = _Row(row, columns, signals, slates, liked, bool((parts_S < part).any()))
         if known == "parts":
             if len(held):
                 found.append(arrays.entry(np.flatnonzero(parts_S < part), held, asked_ms))
@@ -92,7 +93,13 @@ class _Row:
     """A user's history as arrays."""
 
     def __init__(
-        self, row: dict[str, Any], columns: list[str], slates: list[str], liked: str | None, warm: bool
+        self,
+        row: dict[str, Any],
+        columns: list[str],
+        signals: list[str],
+        slates: list[str],
+        liked: str | None,
+        warm: bool,
     ) -> None:
         self.user, self.warm = row["user"], warm
         self.items_S = np.array(row["items"], np.int64)
@@ -102,7 +109,7 @@ class _Row:
         self.liking_S = liking_of(np.array(row[liked], np.float32)) if liked else unknown_S
         self.labels = {name.removeprefix("label:"): np.array(row[name], np.float32) for name in columns}
         self.slates = {name.removeprefix("slate:"): np.array(row[name], np.int64) for name in slates}
-        self.labels_ST = stack_labels([row[name] for name in columns], count)
+        self.labels_ST = stack_labels([row[name] for name in (*columns, *signals)], count)
         known = row.get("propensities")
         self.propensities_S = None if known is None else np.array(known, np.float64)
 

@@ -51,6 +51,8 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
     | user, warm | the id; whether they have an event in the parts before |
     | asked | a hash of user, history, held-out events and moment: equal if another release was asked the same |
     | lists, metrics | by system: `motet` (all steps) or a single source's own order; nothing without a target |
+    | wanted | places of the targets |
+    | events | places of the held-out events, and how many events of the user were `known` |
     | tasks | by score the prediction, label and slate of each held-out event |
     | gates | mean weight of each expert by task over the held-out events, None without gates |
     | cold | lists and metrics among cold items if a target is one, None else; see `cold_items` |
@@ -75,6 +77,8 @@ def evaluate_users(recommender: Recommender, users: list[HeldOut]) -> list[dict[
                 "asked": _asked(recommender, user),
                 "lists": lists,
                 "metrics": {name: rank_metrics(places, targets, query.k) for name, places in lists.items()},
+                "wanted": sorted(targets),
+                "events": {"places": user.targets_N.tolist(), "known": len(user.items_S)},
                 "tasks": _tasks(recommender, state, user),
                 "gates": _gates(recommender, state, user),
                 "cold": cold.row(state, targets, number),

@@ -83,6 +83,8 @@ _SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     page_ranking.ranking,
     page_ranking.ranking_of_new_users,
     page_ranking.ranking_of_cold_items,
+    page_ranking.peers,
+    page_ranking.slices,
     page_models.tasks,
     page_models.off_policy,
     page_models.experts,

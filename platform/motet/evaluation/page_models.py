@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from motet.evaluation import plots
+from motet.evaluation.figures import task_figures
 from motet.evaluation.markup import DASH, Cell, interval, number, plot, section, table, text
 
 _TASK = {
@@ -14,7 +15,9 @@ _TASK = {
     "ece": "calibration error",
     "rmse": "RMSE",
     "mae": "MAE",
-    "rows": "rows",
+    "deviance": "Poisson deviance",
+    "kappa": "weighted kappa",
+    "ndcg": "NDCG in slates",
 }
 _POLICIES = {
     "logged": "as logged",
@@ -33,7 +36,7 @@ def tasks(report: Mapping[str, Any]) -> str:
     entries = report.get("tasks") or {}
     if not entries:
         return ""
-    figures = [name for name in _TASK if any(name in entry for entry in entries.values())]
+    figures = task_figures(entries)
     rows = [
         [Cell(task), Cell(entry.get("kind", DASH)), *(Cell(number(entry.get(name))) for name in figures)]
         for task, entry in entries.items()
@@ -41,10 +44,10 @@ def tasks(report: Mapping[str, Any]) -> str:
     curves = [
         plot(plots.reliability_curve(entry["reliability"]), f"Reliability of {task}")
         for task, entry in entries.items()
-        if entry.get("kind") == "binary" and entry.get("reliability")
+        if entry.get("reliability")
     ]
     caption = "Over the rows whose label is known; compare an accuracy with the base rate, or with 1 minus it"
-    heads = ("task", "kind", *(_TASK[name] for name in figures))
+    heads = ("task", "kind", *(_TASK.get(name, name) for name in figures))
     return section("Tasks", table(caption, heads, rows), _calibrators(entries), *curves)
 
 

@@ -41,6 +41,35 @@ def ranking_of_cold_items(report: Mapping[str, Any]) -> str:
     return _ranking_part(ranking, "Ranking of cold items", text("p", words))
 
 
+def peers(report: Mapping[str, Any]) -> str:
+    """Writes how other libraries do on the same rows."""
+    found = report.get("peers") or {}
+    if not found:
+        return ""
+    return section("Other libraries, same rows", _ranking_table(found["systems"], found["k"]))
+
+
+def slices(report: Mapping[str, Any]) -> str:
+    """Writes how lists and tasks do for some items and some users by themselves."""
+    found = report.get("slices") or {}
+    if not found:
+        return ""
+    entries = list(found.values())
+    systems = list(dict.fromkeys(name for entry in entries for name in entry["ndcg"]))
+    scores = [(name, next(iter(figures))) for name, figures in entries[0]["tasks"].items()]
+    rows = [_slice_row(name, entry, systems, scores) for name, entry in found.items()]
+    heads = ("slice", "events", "lists", *(f"NDCG, {name}" for name in systems), *(f"{n} {m}" for n, m in scores))
+    caption = "NDCG of lists with a target of the slice, other targets counting as none [95 % interval]; tasks by event"
+    return section("Slices", table(caption, heads, rows))
+
+
+def _slice_row(name: str, entry: Mapping[str, Any], systems: list[str], scores: list[tuple[str, str]]) -> list[Cell]:
+    counts = [Cell(number(entry[key])) for key in ("events", "lists")]
+    ndcg = [entry["ndcg"].get(system) for system in systems]
+    tasks = [Cell(number(entry["tasks"][score].get(metric))) for score, metric in scores]
+    return [Cell(name), *counts, *(Cell(number(plots.mean_of(one)), note=interval(one)) for one in ndcg), *tasks]
+
+
 def _ranking_part(ranking: Mapping[str, Any], title: str, *first: str) -> str:
     systems, k = ranking.get("systems") or {}, ranking.get("k", 10)
     if not systems:

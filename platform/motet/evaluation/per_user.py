@@ -13,7 +13,7 @@ import pyarrow as pa
 from motet.data.parquet import write_parquet
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import METRICS
-from motet.evaluation.sections import Rows, ranked_rows
+from motet.evaluation.table_rows import Rows, ranked_rows
 from motet.recipe import Recipe
 
 ROWS_NAME = "rows.parquet"

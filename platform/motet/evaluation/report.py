@@ -10,10 +10,12 @@ The report is a plain dict. Every section may be missing; the page then leaves i
 | ranking | `{"k": 10, "systems": {name: {metric: figure}}, "differences": {name: figure}}` |
 | ranking_new_users | the same for users without a history, under a split by time |
 | ranking_cold_items | the same among cold items, which are `items` and a `share` of all; see `cold_items` |
+| slices | for each slice its `events`, `lists`, `ndcg` by system and `tasks`, of each its main figures; see `sliced` |
 | tasks | for each task its `kind`, the figures of its report in `motet.kinds`, its `calibrator` and what was `tried` |
 | off_policy | `{"k": 10, "tasks": {task: what `off_policy.estimates` gives}}` |
 | experts | for each task the mean weight of each expert in its mixture |
 | training | for each epoch its `epoch`, `seconds`, `loss`, `losses` by task and `validation` by metric |
+| peers | `{"k": 10, "systems": {name: {metric: figure}}}` of other libraries on the same rows, with ours |
 | fusion | `ndcg` on validation, `without` each source, the sources `chosen`, `importance` of each feature |
 | index | `{"kind": "flat", "recall@100": 1.0, "floor": 0.95}` |
 | stages | `{stage: seconds}` |

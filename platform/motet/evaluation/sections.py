@@ -16,17 +16,11 @@ from motet.evaluation.ranking_metrics import (
     diversity,
     novelty,
 )
+from motet.evaluation.sliced import slices
+from motet.evaluation.table_rows import Rows, attributes_of, found_of, ranked_rows, task_report
 from motet.recipe import Recipe
-from motet.task import Score
 
 _LISTS_FOR_DIVERSITY = 2_000
-Rows = list[dict[str, Any]]
-
-
-def ranked_rows(rows: Rows, recipe: Recipe) -> Rows:
-    """Return the rows that the ranking is over: those with a target, under a split by time of users with a history."""
-    apart = recipe.data.split.kind == "time"
-    return [row for row in rows if row["metrics"] and (row["warm"] or not apart)]
 
 
 def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
@@ -47,11 +41,14 @@ def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
         parts["ranking_new_users"] = _ranking(new, items, recipe)
     if (cold := _cold(rows, items, recipe)) is not None:
         parts["ranking_cold_items"] = cold
-    parts["tasks"] = {score.name: _task(score, rows) for score in recipe.scores}
+    parts["slices"] = slices(rows, items, recipe)
+    parts["tasks"] = {score.name: task_report(score, *found_of(score.name, rows)) for score in recipe.scores}
     if apart:
         with_history = [row for row in rows if row["warm"]]
         for score in recipe.scores:
-            parts["tasks"][f"{score.name}, users with a history"] = _task(score, with_history)
+            parts["tasks"][f"{score.name}, users with a history"] = task_report(
+                score, *found_of(score.name, with_history)
+            )
     return parts | {"off_policy": off_policy(rows, recipe), "experts": experts(rows, recipe)}
 
 
@@ -87,9 +84,8 @@ def _ranking(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
 
 
 def _attributes(items: pa.Table) -> list[frozenset[str]]:
-    columns = [name for name in items.column_names if name.startswith("attr:")]
-    rows = [items.column(name).to_pylist() for name in columns]
-    return [frozenset(value for column in rows for value in column[row] or []) for row in range(items.num_rows)]
+    columns = attributes_of(items).values()
+    return [frozenset(value for column in columns for value in column[row]) for row in range(items.num_rows)]
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -101,20 +97,6 @@ def _interval(values_N: np.ndarray, owner_N: np.ndarray, seed: int) -> dict[str,
     found = ratio_interval(values_N, np.ones(len(values_N)), owner_N, seed)
     assert found is not None
     return {"mean": float(values_N.mean()), "low": found[0], "high": found[1]}
-
-
-def found_of(name: str, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return [prediction, label, slate] of a score over all events [N, 3], and the row that each comes from [N]."""
-    users = [np.array(row["tasks"][name], np.float64).reshape(-1, 3) for row in rows]
-    owner_N = np.repeat(np.arange(len(users)), [len(one) for one in users])
-    return np.concatenate([np.zeros((0, 3)), *users]), owner_N
-
-
-def _task(score: Score, rows: Rows) -> dict[str, Any]:
-    """Return the report of one score; slates of different users are different slates."""
-    found_N3, owner_N = found_of(score.name, rows)
-    slates_N = np.where(found_N3[:, 2] < 0, -1, owner_N * 2**32 + found_N3[:, 2])
-    return {"kind": score.task.kind, **score.task.rules.report(found_N3[:, 0], found_N3[:, 1], slates_N)}
 
 
 def off_policy(rows: Rows, recipe: Recipe) -> dict[str, Any] | None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from motet.evaluation.ranking_metrics import rank_metrics
-from motet.retrieval.trees import Group, Trees, fit, fit_factor
+from motet.kinds.retrieval import fit_sharpness
+from motet.retrieval.trees import Group, Trees, fit
 from motet.settings import TreeSettings
 
 FOLDS = 2
@@ -68,7 +69,7 @@ class Selector:
             for place in range(fold, len(held), FOLDS):
                 features_CF = held[place].features_CF
                 raws[place] = np.asarray(booster.predict(features_CF)) if len(features_CF) else np.zeros(0)
-        return CrossFit(mean_ndcg(raws, held), fit_factor(raws, [group.rows for group in held]))
+        return CrossFit(mean_ndcg(raws, held), fit_sharpness(raws, [group.rows for group in held]))
 
     def without_each(self) -> dict[str, float]:
         """Return NDCG@10 without each source."""

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from motet.evaluation.comparison import Difference
+from motet.evaluation.figures import task_figures
 from motet.evaluation.plots import by_ndcg, mean_of
 from motet.evaluation.ranking_metrics import METRICS
 
-_TASK = ("auc", "logloss", "accuracy", "base_rate", "rmse", "mae", "deviance", "kappa", "ndcg", "rows")
 _WIDTH = 100
 
 
@@ -39,7 +39,7 @@ def ranking_table(ranking: Mapping[str, Any]) -> Table:
 
 def task_table(tasks: Mapping[str, Any]) -> Table:
     """Return one row a task with the figures that its kind has."""
-    columns = [name for name in _TASK if any(name in entry for entry in tasks.values())]
+    columns = task_figures(tasks)
     table = Table("task", "kind", *columns)
     for name, entry in tasks.items():
         table.add_row(name, entry["kind"], *(_shown(entry.get(column)) for column in columns))

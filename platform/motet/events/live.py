@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from motet.data.histories import label_columns
+from motet.data.histories import label_columns, signal_columns
 from motet.events.columns import read_columns
 from motet.events.event import Event
 from motet.events.follower import Follower
@@ -164,7 +164,7 @@ class LiveUsers:
         )
 
     def _labels(self, events: list[Event], asked_ms: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the labels of events by the stored tasks [S, T], NaN for unknown, and their liking [S]."""
+        """Return what the tower reads of events [S, T], NaN for unknown, and their liking [S]."""
         columns = {
             "user": pa.array([event.user for event in events], pa.string()),
             "item": pa.array([event.item for event in events], pa.string()),
@@ -173,7 +173,8 @@ class LiveUsers:
         }
         table = pa.table({**columns, **read_columns(events, self.recipe.label_columns)})
         labelled = label_columns(table, self.recipe.tasks, asked_ms)
-        labels_TS = [labelled.column(f"label:{task}").to_numpy() for task in self.people.tasks]
+        labelled = signal_columns(labelled, self.recipe.data.interactions.signal_expressions)
+        labels_TS = [labelled.column(name).to_numpy() for name in self.people.read]
         labels_ST = np.array(labels_TS, np.float32).reshape(len(labels_TS), len(events)).T
         liked = self.recipe.liked_label
         if liked is None:

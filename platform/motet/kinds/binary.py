@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+    from motet.kinds.statistics import Statistic
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Binary:
     name: str = "binary"
     labels: tuple[str, ...] = ("truth",)
     selection: dict[str, bool] = field(default_factory=lambda: {"auc": True, "loss": False})
+    figures: dict[str, bool] = field(default_factory=lambda: {"auc": True, "logloss": False})
+    options: frozenset[str] = frozenset({"given", "negatives", "delay_days"})
 
     def problem(self, scale: LabelScale) -> str | None:
         """Return None: a truth is always right."""
@@ -68,6 +71,14 @@ class Binary:
         from motet.kinds.metrics import binary_metrics, reliability
 
         return {**binary_metrics(labels_N, served_N), "reliability": reliability(labels_N, served_N)}
+
+    def statistic(
+        self, predictions_N: np.ndarray, labels_N: np.ndarray, users_N: np.ndarray, slates_N: np.ndarray
+    ) -> Statistic:
+        """Return the AUC."""
+        from motet.kinds.statistics import PairsInOrder
+
+        return PairsInOrder(predictions_N, labels_N, users_N)
 
     def fit(
         self,

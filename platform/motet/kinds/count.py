@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+    from motet.kinds.statistics import Statistic
 
 LARGEST_LOG = 20.0
 
@@ -23,6 +24,8 @@ class Count:
     name: str = "count"
     labels: tuple[str, ...] = ("number",)
     selection: dict[str, bool] = field(default_factory=lambda: {"deviance": False, "mae": False, "loss": False})
+    figures: dict[str, bool] = field(default_factory=lambda: {"deviance": False})
+    options: frozenset[str] = frozenset()
 
     def problem(self, scale: LabelScale) -> str | None:
         """Return that there are labels below 0, if so."""
@@ -65,6 +68,15 @@ class Count:
         from motet.kinds.metrics import count_metrics
 
         return {**count_metrics(labels_N, served_N)}
+
+    def statistic(
+        self, predictions_N: np.ndarray, labels_N: np.ndarray, users_N: np.ndarray, slates_N: np.ndarray
+    ) -> Statistic:
+        """Return the mean Poisson deviance."""
+        from motet.kinds.metrics import poisson_deviances
+        from motet.kinds.statistics import Mean
+
+        return Mean.of_rows(poisson_deviances(labels_N, predictions_N), users_N)
 
     def fit(
         self,

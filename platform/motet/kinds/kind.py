@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+    from motet.kinds.statistics import Statistic
 
 
 Figures: TypeAlias = dict[str, float | list[dict[str, float | None]] | None]
@@ -31,7 +32,7 @@ class LabelScale:
 
 
 class Kind(Protocol):
-    """A kind of task, as far as a recipe must know it."""
+    """A kind of task: what a recipe must know of it, and how the doctor judges it."""
 
     @property
     def name(self) -> str:
@@ -43,11 +44,31 @@ class Kind(Protocol):
 
     @property
     def selection(self) -> dict[str, bool]:
-        """The validation metrics that may select the best epoch, and whether larger is better."""
+        """The validation metrics that may select the best epoch, and whether larger is better; the first judges it."""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The settings of `Task` that are for it and not for every kind."""
+
+    def statistic(
+        self, predictions_N: np.ndarray, labels_N: np.ndarray, users_N: np.ndarray, slates_N: np.ndarray
+    ) -> Statistic:
+        """Return the first metric of `selection` as a function of how often each user counts.
+
+        Args:
+            predictions_N: what is served; of retrieval the place of the item in its user's list from 1, 0 for none.
+            labels_N: all known.
+            users_N: users as numbers from 0.
+            slates_N: slate of each row, -1 for none; no two users have one number.
+        """
 
 
 class ScoredKind(Kind, Protocol):
     """A kind of task that the ranker has a head for."""
+
+    @property
+    def figures(self) -> dict[str, bool]:
+        """The figures of `report` that tell two releases apart, and whether larger is better."""
 
     def problem(self, scale: LabelScale) -> str | None:
         """Return what is wrong with the training labels, with the fix, or None."""

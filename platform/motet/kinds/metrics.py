@@ -150,17 +150,40 @@ def slate_metrics(labels_N: ArrayLike, scores_N: ArrayLike, slates_N: ArrayLike)
     slates = np.asarray(slates_N)
     kept_N = ~np.isnan(labels)
     gains, scores = _known(labels, scores_N)
-    slates = slates[kept_N]
-    gains = np.maximum(gains, 0.0)
-    found = []
-    order_N = np.argsort(slates, kind="stable")
-    for rows in np.split(order_N, np.flatnonzero(np.diff(slates[order_N])) + 1) if slates.size else []:
-        if slates[rows[0]] < 0 or rows.size < 2 or gains[rows].sum() <= 0:
+    ndcg_N = slate_ndcgs(gains, scores, slates[kept_N])
+    found = ndcg_N[~np.isnan(ndcg_N)]
+    return {"ndcg": float(np.mean(found)) if len(found) else None, "slates": len(found), "rows": int(gains.size)}
+
+
+def slate_ndcgs(labels_N: np.ndarray, scores_N: np.ndarray, slates_N: np.ndarray) -> FloatArray:
+    """Return the NDCG of each slate at its first row, float64 [N]; NaN elsewhere, and where a slate has none.
+
+    Args:
+        labels_N: gains, all known; below 0 counts as 0.
+        scores_N: order a slate.
+        slates_N: slate of each row, below 0 for none; of fewer than two rows, or without a gain, it has no NDCG.
+    """
+    ndcg_N, gains_N = np.full(len(slates_N), np.nan), np.maximum(labels_N, 0.0)
+    order_N = np.argsort(slates_N, kind="stable")
+    for rows in np.split(order_N, np.flatnonzero(np.diff(slates_N[order_N])) + 1) if len(slates_N) else []:
+        if slates_N[rows[0]] < 0 or rows.size < 2 or gains_N[rows].sum() <= 0:
             continue
         discounts = 1 / np.log2(np.arange(2, rows.size + 2))
-        ranked = gains[rows][np.argsort(-scores[rows], kind="stable")]
-        found.append(float((ranked * discounts).sum() / (np.sort(gains[rows])[::-1] * discounts).sum()))
-    return {"ndcg": float(np.mean(found)) if found else None, "slates": len(found), "rows": int(gains.size)}
+        ranked = gains_N[rows][np.argsort(-scores_N[rows], kind="stable")]
+        ndcg_N[rows[0]] = (ranked @ discounts) / (np.sort(gains_N[rows])[::-1] @ discounts)
+    return ndcg_N
+
+
+def poisson_deviances(labels_N: np.ndarray, counts_N: np.ndarray) -> FloatArray:
+    """Return the Poisson deviance of each row, float64 [N].
+
+    Args:
+        labels_N: counts of 0 or more, all known.
+        counts_N: expected ones; above 0.
+    """
+    expected_N = np.maximum(counts_N, 1e-12)
+    ratio_N = np.where(labels_N > 0, labels_N, 1.0) / expected_N
+    return np.asarray(2 * (labels_N * np.log(np.where(labels_N > 0, ratio_N, 1.0)) - labels_N + expected_N))
 
 
 def reliability(labels_N: ArrayLike, probabilities_N: ArrayLike, bins: int = BINS) -> list[dict[str, float | None]]:

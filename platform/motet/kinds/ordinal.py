@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+    from motet.kinds.statistics import Statistic
 
 MOST_LEVELS = 20
 
@@ -28,6 +29,8 @@ class Ordinal:
     selection: dict[str, bool] = field(
         default_factory=lambda: {"rmse": False, "mae": False, "kappa": True, "loss": False}
     )
+    figures: dict[str, bool] = field(default_factory=lambda: {"rmse": False})
+    options: frozenset[str] = frozenset()
 
     def problem(self, scale: LabelScale) -> str | None:
         """Return that there are fractions, one level only, or more than 20 levels, if so."""
@@ -86,6 +89,14 @@ class Ordinal:
         from motet.kinds.metrics import ordinal_metrics
 
         return {**ordinal_metrics(labels_N, served_N)}
+
+    def statistic(
+        self, predictions_N: np.ndarray, labels_N: np.ndarray, users_N: np.ndarray, slates_N: np.ndarray
+    ) -> Statistic:
+        """Return the RMSE."""
+        from motet.kinds.statistics import Mean
+
+        return Mean.of_rows((predictions_N - labels_N) ** 2, users_N, root=True)
 
     def fit(
         self,

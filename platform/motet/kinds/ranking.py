@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+    from motet.kinds.statistics import Statistic
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Ranking:
     name: str = "ranking"
     labels: tuple[str, ...] = ("truth", "number")
     selection: dict[str, bool] = field(default_factory=lambda: {"ndcg": True, "loss": False})
+    figures: dict[str, bool] = field(default_factory=lambda: {"ndcg": True})
+    options: frozenset[str] = frozenset({"slate", "loss"})
 
     def problem(self, scale: LabelScale) -> str | None:
         """Return that no label is a gain, if so."""
@@ -77,6 +80,18 @@ class Ranking:
         from motet.kinds.metrics import slate_metrics
 
         return {**slate_metrics(labels_N, served_N, groups_N)}
+
+    def statistic(
+        self, predictions_N: np.ndarray, labels_N: np.ndarray, users_N: np.ndarray, slates_N: np.ndarray
+    ) -> Statistic:
+        """Return the mean NDCG of the slates."""
+        import numpy as np
+
+        from motet.kinds.metrics import slate_ndcgs
+        from motet.kinds.statistics import Mean
+
+        ndcg_N = slate_ndcgs(labels_N, predictions_N, slates_N)
+        return Mean.of_rows(np.nan_to_num(ndcg_N), users_N, ~np.isnan(ndcg_N))
 
     def fit(
         self,

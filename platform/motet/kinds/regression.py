@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motet.kinds.calibration import Calibrator
+    from motet.kinds.statistics import Statistic
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Regression:
     name: str = "regression"
     labels: tuple[str, ...] = ("number",)
     selection: dict[str, bool] = field(default_factory=lambda: {"rmse": False, "loss": False})
+    figures: dict[str, bool] = field(default_factory=lambda: {"rmse": False})
+    options: frozenset[str] = frozenset()
 
     def problem(self, scale: LabelScale) -> str | None:
         """Return None: any number will do."""
@@ -62,6 +65,14 @@ class Regression:
         from motet.kinds.metrics import regression_metrics
 
         return {**regression_metrics(labels_N, served_N)}
+
+    def statistic(
+        self, predictions_N: np.ndarray, labels_N: np.ndarray, users_N: np.ndarray, slates_N: np.ndarray
+    ) -> Statistic:
+        """Return the RMSE."""
+        from motet.kinds.statistics import Mean
+
+        return Mean.of_rows((predictions_N - labels_N) ** 2, users_N, root=True)
 
     def fit(
         self,

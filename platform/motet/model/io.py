@@ -1,6 +1,6 @@
 """The network on disk: model.safetensors (weights) and model.json (shapes, tasks, label scales, settings)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class ModelCard:
     tasks: tuple[Task, ...]
     settings: ModelSettings
     scales: dict[str, LabelScale]
+    signals: dict[str, LabelScale] = field(default_factory=dict)
+    """Scale of each signal that the user tower reads beside the labels."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -31,6 +33,7 @@ class ModelCard:
             "tasks": [task.model_dump(mode="json") for task in self.tasks],
             "settings": self.settings.model_dump(mode="json"),
             "scales": {name: asdict(scale) for name, scale in self.scales.items()},
+            "signals": {name: asdict(scale) for name, scale in self.signals.items()},
         }
 
     @classmethod
@@ -41,11 +44,12 @@ class ModelCard:
             tuple(Task.model_validate(task) for task in value["tasks"]),
             ModelSettings.model_validate(value["settings"]),
             {name: LabelScale(**scale) for name, scale in value["scales"].items()},
+            {name: LabelScale(**scale) for name, scale in value["signals"].items()},
         )
 
     def build(self) -> Recommender:
         """Return the network with fresh weights."""
-        return Recommender(self.shapes, self.tasks, self.settings, self.scales)
+        return Recommender(self.shapes, self.tasks, self.settings, self.scales, tuple(self.signals.values()))
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:

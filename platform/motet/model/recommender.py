@@ -6,7 +6,7 @@ outputs    = heads(experts([user, item, user * item, cosine, log count of the it
              one [N, O] per task
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,16 +44,20 @@ class Recommender(nn.Module):
     """Towers and heads of one recipe."""
 
     def __init__(
-        self, shapes: Shapes, tasks: tuple[Task, ...], settings: ModelSettings, scales: Mapping[str, LabelScale]
+        self,
+        shapes: Shapes,
+        tasks: tuple[Task, ...],
+        settings: ModelSettings,
+        scales: Mapping[str, LabelScale],
+        signals: Sequence[LabelScale] = (),
     ) -> None:
         super().__init__()
         self.tasks = [task for task in tasks if task.scored]
         self.scored = [task.name for task in self.tasks]
         self.scores = [score.name for score in scores_of(tasks)]
         self.items = ItemTower(shapes.items, shapes.item_text, shapes.item_slots, shapes.item_numbers, settings)
-        self.users = UserTower(
-            shapes.user_text, shapes.user_slots, shapes.user_numbers, [scales[name] for name in self.scored], settings
-        )
+        read = [*(scales[name] for name in self.scored), *signals]
+        self.users = UserTower(shapes.user_text, shapes.user_slots, shapes.user_numbers, read, settings)
         self.log_temperature = nn.Parameter(torch.tensor(-2.65))
         self.experts: nn.Module | None = None
         self.task_items: nn.Embedding | None = None

@@ -2,7 +2,7 @@
 
 There is no table of users: a new user with three clicks is a history of three.
 
-    tokens    [prefix, event 1, ..., event S]      event = item vector + labels + gap to the event before
+    tokens    [prefix, event 1, ..., event S]      event = item vector + labels and signals + gap to the event before
     output s  the user after event s (output 0: before any event) + gap to the moment of asking
 
 The labels of event s are in token s, so outputs from s on read them: its own prediction, output s - 1, does not.
@@ -28,7 +28,7 @@ class Events:
     items_BSD: Tensor
     """Item vectors."""
     labels_BST: Tensor
-    """The label of each scored task; NaN is unknown."""
+    """The label of each scored task, then the value of each signal; NaN is unknown."""
     gaps_BS: Tensor
     """Seconds since the event before; NaN is unknown."""
     valid_BS: Tensor
@@ -54,7 +54,7 @@ class UserTower(nn.Module):
         text_dim: width of the user's text vector.
         slots: size of the space of user category slots, padding included.
         numbers: user number columns.
-        scales: of the scored tasks' labels.
+        scales: of the scored tasks' labels, then of the signals.
         settings: the recipe's model section.
     """
 

@@ -211,6 +211,7 @@ class Embedder:
             asked_ms=person.asked_ms,
             first_ms=int(person.timestamps_S[0]) if dated else None,
             last_ms=int(person.timestamps_S[-1]) if dated else None,
+            moments_S=person.timestamps_S if dated else None,
             slots=person.slots,
             labels_ST=person.labels_ST,
             known_to=person.known_to,

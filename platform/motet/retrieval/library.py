@@ -17,6 +17,7 @@ from motet.retrieval.factors import FactorSource
 from motet.retrieval.grown_index import GrownIndex
 from motet.retrieval.index import VectorIndex
 from motet.retrieval.linear import LinearSource
+from motet.retrieval.pairs import Fading
 from motet.retrieval.rows import Rows
 from motet.retrieval.sources import NeighbourSource, OwnSource, Source, UserSource, VectorSource
 from motet.retrieval.trends import Trends
@@ -49,7 +50,7 @@ def load_sources(
         "vectors": lambda: _vector_source(folder / "index.faiss", items, items.unit_ID, uses_content=False),
         "profile": lambda: _vector_source(folder / "content.faiss", items, items.content_IW, uses_content=True),
         "item_knn": lambda: _neighbour_source(crowd, "item_knn", count, None),
-        "transitions": lambda: _neighbour_source(crowd, "transitions", count, settings.transition_decay),
+        "transitions": lambda: _neighbour_source(crowd, "transitions", count, Fading.of(settings)),
         "user_knn": lambda: UserSource(*_met(crowd), count, settings.neighbours, settings.shrinkage),
         "again": OwnSource,
         "ease": lambda: LinearSource(load_file(crowd / "ease.safetensors")["weights"], settings.disliked_weight),
@@ -67,9 +68,9 @@ def _vector_source(path: Path, items: ItemTable, rows: Rows, uses_content: bool)
     return VectorSource(GrownIndex(VectorIndex.load(path, rows), rows, items), rows, uses_content)
 
 
-def _neighbour_source(folder: Path, kind: str, items: int, decay: float | None) -> NeighbourSource:
+def _neighbour_source(folder: Path, kind: str, items: int, fading: Fading | None) -> NeighbourSource:
     table = read_parquet(folder / "neighbours.parquet")
-    return NeighbourSource(table.filter(pc.equal(table.column("kind"), kind)), items, decay)
+    return NeighbourSource(table.filter(pc.equal(table.column("kind"), kind)), items, fading)
 
 
 def _met(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:

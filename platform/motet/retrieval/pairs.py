@@ -4,9 +4,14 @@ Both are sums over users, so parts can be counted anywhere and added. A pair tab
 item, other (places, int32), together (users with both), follows (decayed count of `other` after `item`).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
+
+from motet.data.histories import DAY_MS
+from motet.settings import RetrievalSettings
 
 LONGEST_HISTORY = 500
 
@@ -14,19 +19,48 @@ LONGEST_HISTORY = 500
 BM25_K1, BM25_B = 1.2, 0.75
 
 
-def pair_counts(histories: list[np.ndarray], items: int, window: int, decay: float, weighs: bool = False) -> pa.Table:
+@dataclass(frozen=True)
+class Fading:
+    """How much less an event says of another the farther they are apart.
+
+    Args:
+        window: how many later events follow an event.
+        steps: in which a transition's weight falls by e.
+        half_life_ms: time in which it halves besides; None counts steps alone.
+    """
+
+    window: int
+    steps: float
+    half_life_ms: float | None = None
+
+    @classmethod
+    def of(cls, settings: RetrievalSettings) -> "Fading":
+        """Return that of a recipe."""
+        days = settings.transition_half_life_days
+        return cls(settings.transition_window, settings.transition_decay, None if days is None else days * DAY_MS)
+
+    def over_time(self, apart_N: np.ndarray) -> np.ndarray:
+        """Return the factor of times apart in milliseconds, float32."""
+        if self.half_life_ms is None:
+            return np.ones(len(apart_N), np.float32)
+        return np.asarray(0.5 ** (np.maximum(apart_N, 0) / self.half_life_ms), np.float32)
+
+
+def pair_counts(
+    histories: list[np.ndarray], moments: list[np.ndarray], items: int, fading: Fading, weighs: bool = False
+) -> pa.Table:
     """Return the pair table of some users.
 
     Args:
         histories: places per user, oldest first; only the latest 500 of each are counted, which bounds the pairs.
+        moments: when each event was, in milliseconds.
         items: size of the catalogue.
-        window: how many later events follow an event.
-        decay: steps in which a transition's weight falls by e.
+        fading: of transitions.
         weighs: a user counts the square of log(items / events), the inverse document frequency of BM25, not 1.
     """
     recent = [one[-LONGEST_HISTORY:] for one in histories]
     together = _together(recent, items, weighs)
-    follows = _follows(recent, items, window, decay)
+    follows = _follows(recent, [one[-LONGEST_HISTORY:] for one in moments], items, fading)
     pattern = (together + follows).tocoo()
     rows, columns = pattern.row, pattern.col
     return pa.table(
@@ -58,12 +92,15 @@ def _together(histories: list[np.ndarray], items: int, weighs: bool) -> sp.csr_m
     return counts
 
 
-def _follows(histories: list[np.ndarray], items: int, window: int, decay: float) -> sp.csr_matrix:
+def _follows(histories: list[np.ndarray], moments: list[np.ndarray], items: int, fading: Fading) -> sp.csr_matrix:
     total = sp.csr_matrix((items, items), dtype=np.float32)
-    for gap in range(1, window + 1):
-        before = np.concatenate([one[:-gap] for one in histories if len(one) > gap] or [np.zeros(0, np.int64)])
-        after = np.concatenate([one[gap:] for one in histories if len(one) > gap] or [np.zeros(0, np.int64)])
-        weights = np.full(len(before), np.exp(-(gap - 1) / decay), np.float32)
+    for gap in range(1, fading.window + 1):
+        (before, since), (after, until) = (
+            [np.concatenate([one[cut] for one in lists if len(one) > gap] or [np.zeros(0, np.int64)])
+             for lists in (histories, moments)]
+            for cut in (slice(None, -gap), slice(gap, None))
+        )  # fmt: skip
+        weights = np.float32(np.exp(-(gap - 1) / fading.steps)) * fading.over_time(until - since)
         total = total + sp.coo_matrix((weights, (before, after)), shape=(items, items)).tocsr()
     total.setdiag(0)
     total.eliminate_zeros()

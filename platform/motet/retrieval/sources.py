@@ -21,6 +21,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from motet.retrieval.index import Index, Scored
+from motet.retrieval.pairs import Fading
 from motet.retrieval.rows import Rows
 from motet.retrieval.state import UserState
 
@@ -148,11 +149,11 @@ class NeighbourSource:
     Args:
         table: item, other, weight, ordered by item.
         items: size of the catalogue.
-        decay: steps back in the history in which an item's say falls by e; None counts all alike.
+        fading: by which an item of the history says less the longer ago it was; None counts all alike.
     """
 
-    def __init__(self, table: pa.Table, items: int, decay: float | None = None) -> None:
-        self.decay = decay
+    def __init__(self, table: pa.Table, items: int, fading: Fading | None = None) -> None:
+        self.fading = fading
         self.items = items
         self.starts_I = np.searchsorted(table.column("item").to_numpy(), np.arange(items + 2))
         self.other_N = table.column("other").to_numpy().astype(np.int64)
@@ -177,10 +178,12 @@ class NeighbourSource:
         if not user.has_history:
             return None
         items_S = np.minimum(user.items_S, self.items)  # what came since the release has no neighbour
-        if self.decay is None:
+        if self.fading is None:
             say_S = np.ones(len(items_S), np.float32)
         else:
-            say_S = np.exp(-np.arange(len(items_S))[::-1] / self.decay).astype(np.float32)
+            say_S = np.exp(-np.arange(len(items_S))[::-1] / self.fading.steps).astype(np.float32)
+            if user.moments_S is not None and user.asked_ms is not None:
+                say_S *= self.fading.over_time(user.asked_ms - user.moments_S)
             kept_S = say_S > 1e-4
             items_S, say_S = items_S[kept_S], say_S[kept_S]
         rows_N, lengths_S = self._rows(items_S)

@@ -33,10 +33,12 @@ class UserState:
     """Their first event."""
     last_ms: int | None = None
     """Their latest event."""
+    moments_S: np.ndarray | None = None
+    """When each of the events was, in milliseconds; None if that is unknown."""
     slots: tuple[int, ...] = ()
     """Their categories."""
     labels_ST: np.ndarray | None = None
-    """Labels of the events by scored task, NaN for unknown; None if all are."""
+    """Labels of the events by scored task, then their signals, NaN for unknown; None if all are."""
     release: str = ""
     """The release whose places and vectors these are, where several are served side by side."""
     known_to: str | None = None
@@ -52,8 +54,11 @@ class UserState:
         if kept_S.all() and len(older_S) == len(self.older_S):
             return self
         labels_ST = None if self.labels_ST is None else self.labels_ST[kept_S]
+        moments_S = None if self.moments_S is None else self.moments_S[kept_S]
         items_S, liking_S = self.items_S[kept_S], self.liking_S[kept_S]
-        return replace(self, items_S=items_S, liking_S=liking_S, labels_ST=labels_ST, older_S=older_S)
+        return replace(
+            self, items_S=items_S, liking_S=liking_S, labels_ST=labels_ST, moments_S=moments_S, older_S=older_S
+        )
 
     @property
     def seen_S(self) -> np.ndarray:

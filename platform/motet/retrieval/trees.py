@@ -10,7 +10,6 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from motet.errors import RetrievalError
 from motet.retrieval.fusion import log_softmax
@@ -98,16 +97,3 @@ def fit(groups: Sequence[Group], settings: TreeSettings, seed: int) -> lightgbm.
         "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": settings.threads, "verbosity": -1,
     }  # fmt: skip
     return lightgbm.train(chosen, data, settings.rounds)
-
-
-def fit_factor(raws: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> float:
-    """Return what to multiply raw scores by so that their softmax has the least cross-entropy; 1 without rows."""
-    used = [(raw, taken) for raw, taken in zip(raws, rows, strict=True) if len(taken)]
-    if not used:
-        return 1.0
-
-    def loss(log_factor: float) -> float:
-        factor = float(np.exp(log_factor))
-        return float(np.mean([-log_softmax(factor * raw)[taken].mean() for raw, taken in used]))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 3.0), method="bounded").x))

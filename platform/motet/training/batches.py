@@ -28,7 +28,7 @@ class Batch:
     items_BS: Tensor
     """Places in the catalogue; 0 where `valid_BS` is false."""
     events_BST: Tensor
-    """Labels of the inputs; NaN is unknown."""
+    """Labels of the inputs, then their signals; NaN is unknown."""
     gaps_BS: Tensor
     """Seconds between each input and the event before; NaN is unknown."""
     valid_BS: Tensor
@@ -73,7 +73,8 @@ def collate(table: pa.Table, tasks: list[str], history: int) -> Batch:
     align = _right if validation else _outputs
     width = 0 if validation else history + 1
     labels = [align(table, f"label:{task}", width, np.nan, np.float32) for task in tasks]
-    events = [_left(table, f"event:{task}", history, np.nan, np.float32)[0] for task in tasks]
+    read = [*(f"event:{task}" for task in tasks), *(n for n in table.column_names if n.startswith("signal:"))]
+    events = [_left(table, name, history, np.nan, np.float32)[0] for name in read]
     targets_BP = align(table, "targets", width, -1, np.int64)
     gaps_BP, _ = _left(table, "gaps", history + 1, np.nan, np.float32)
     away_BP = _outputs(table, "gaps", history + 1, np.nan, np.float32)

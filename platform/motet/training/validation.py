@@ -13,13 +13,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from motet.kinds.retrieval import list_metrics, placed
 from motet.model.chain import chain_logits
 from motet.task import scores_of
 from motet.training.batches import Batch
 from motet.training.distributed import gather_rows, world
 from motet.training.step import TrainStep, user_states
 
-K = 10
 _MOST_SLATES = 2**24
 
 
@@ -66,29 +66,13 @@ def last_output(outputs_BPD: Tensor, valid_BS: Tensor) -> Tensor:
 
 
 def _ranking_rows(step: TrainStep, user_BD: Tensor, catalogue_ID: Tensor, batch: Batch, excludes_seen: bool) -> Tensor:
-    """Return NDCG, recall and loss per user, [B, 3]."""
+    """Return NDCG, recall and loss of each user with a target, [U, 3]."""
     logits_BI = step.model.retrieval_logits(user_BD, catalogue_ID).float()
-    targets_BN = batch.targets_BP
-    loss_B = -logits_BI.log_softmax(-1).gather(1, targets_BN[:, :1].clamp(min=0)).squeeze(1)
     assert batch.seen_BN is not None
     seen_BI = torch.zeros_like(logits_BI, dtype=torch.bool)
     if excludes_seen:
-        seen_BI = _places(batch.seen_BN, logits_BI.shape[1])
-    top_BK = logits_BI.masked_fill(seen_BI, -torch.inf).topk(min(K, logits_BI.shape[1])).indices
-    wanted_BI = _places(targets_BN, logits_BI.shape[1]) & ~seen_BI
-    hits_BK = wanted_BI.gather(1, top_BK).float()
-    discount_K = 1 / torch.log2(torch.arange(2, hits_BK.shape[1] + 2, device=hits_BK.device).float())
-    count_B = wanted_BI.sum(1)
-    ideal_B = discount_K.cumsum(0)[count_B.clamp(1, len(discount_K)) - 1]
-    ndcg_B = (hits_BK * discount_K).sum(1) / ideal_B
-    recall_B = hits_BK.sum(1) / count_B.clamp(min=1)
-    return torch.stack([ndcg_B, recall_B, loss_B], 1)[count_B > 0].cpu()
-
-
-def _places(places_BN: Tensor, items: int) -> Tensor:
-    """Return where lists of places, padded with -1, are, bool [B, I]."""
-    found_BI = torch.zeros(len(places_BN), items + 1, dtype=torch.bool, device=places_BN.device)
-    return found_BI.scatter_(1, torch.where(places_BN >= 0, places_BN, items), True)[:, :items]
+        seen_BI = placed(batch.seen_BN, logits_BI.shape[1])
+    return list_metrics(logits_BI, batch.targets_BP, seen_BI).cpu()
 
 
 def _outputs(step: TrainStep) -> list[int]:

@@ -3,7 +3,7 @@
 A long history is cut into overlapping windows; each event is the target of one window only, and has at least half a
 window of context before it (but for the user's first events). One more row per user holds the validation.
 
-    both        user features, items, event:<task> (labels of the inputs), targets, label:<task> (of the targets)
+    both        user features, items, event:<task> and signal:<name> (of the inputs), targets, label:<task> (of these)
                 gaps: seconds before each input, and last before the first target; weight:<task>, slate:<task>
                 estimates: the columns of `motet.estimates` of each target, one after another
     train       targets and all of them -1 or unknown where there is none, one entry before the first input
@@ -104,7 +104,7 @@ def _events(row: dict[str, Any], schema: pa.Schema) -> Columns:
         "timestamps": np.asarray(row["timestamps"], np.int64),
     }
     for name in schema.names:
-        if name.startswith(("label:", "weight:")):
+        if name.startswith(("label:", "weight:", "signal:")):
             events[name] = np.array(row[name], np.float32)
         elif name.startswith("slate:"):
             events[name] = np.array(row[name], np.int32)
@@ -152,6 +152,8 @@ def _window(events: Columns, starts: Columns, first: int, end: int, target: int)
             window[name] = chosen
             if name.startswith("label:"):
                 window[_event(name)] = values[first : end - 1]
+        elif name.startswith("signal:"):
+            window[name] = values[first : end - 1]
     if "estimates" in events:
         window["estimates"] = np.where((targets >= 0)[:, None], events["estimates"][first:end], 0.0).reshape(-1)
     for name, values in starts.items():
@@ -171,7 +173,7 @@ def _schema(histories: pa.Table, estimates: EstimatesOf | None) -> pa.Schema:
     for name in histories.column_names:
         if name.startswith("label:"):
             lists += [(name, pa.float32()), (_event(name), pa.float32())]
-        elif name.startswith("weight:"):
+        elif name.startswith(("weight:", "signal:")):
             lists.append((name, pa.float32()))
         elif name.startswith("slate:"):
             lists.append((name, pa.int32()))
@@ -185,7 +187,8 @@ def _empty_row(schema: pa.Schema) -> dict[str, Any]:
     blank["estimates"] = [0.0] * (tasks * len(NAMES))
     for name in schema.names:
         if name not in blank:
-            blank[name] = [] if name.startswith("event:") else [-1] if name.startswith("slate:") else [None]
+            of_target: list[Any] = [-1] if name.startswith("slate:") else [None]
+            blank[name] = [] if name.startswith(("event:", "signal:")) else of_target
     return blank
 
 
@@ -252,6 +255,8 @@ def _held_row(
         elif name.startswith(("label:", "weight:")):
             found[name] = values[held_N]
             found |= {_event(name): values[known_N][-history:]} if name.startswith("label:") else {}
+        elif name.startswith("signal:"):
+            found[name] = values[known_N][-history:]
     return found
 
 

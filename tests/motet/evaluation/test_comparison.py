@@ -8,12 +8,11 @@ import pytest
 
 from motet.data.parquet import read_parquet
 from motet.errors import EvaluationError
-from motet.evaluation.comparison import FIGURES, Difference, conclusion
+from motet.evaluation.comparison import Difference, conclusion
 from motet.evaluation.comparison import compare as compare_with
 from motet.evaluation.per_user import write_rows
 from motet.evaluation.ranking_metrics import METRICS
 from motet.evaluation.report import write_report
-from motet.kinds import KINDS
 from tests.builders import Tiny
 
 _USERS = 60
@@ -116,10 +115,6 @@ def test_rows_that_were_not_ranked_count_for_tasks_only(write) -> None:
     assert read_parquet(folder / "rows.parquet").column("ndcg").to_pylist() == [0.5, None]
     found = _by_metric(compare(folder, folder))
     assert (found["ndcg"].first, found["like auc"].first) == (0.5, 1.0)
-
-
-def test_every_scored_kind_has_figures_that_its_report_has() -> None:
-    assert set(FIGURES) == {name for name, kind in KINDS.items() if kind.labels}
 
 
 def _changed(name: str, value: Any):

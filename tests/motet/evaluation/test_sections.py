@@ -9,8 +9,11 @@ import pytest
 from motet.data_settings import Split
 from motet.errors import EvaluationError
 from motet.evaluation.off_policy import Logged, estimates
+from motet.evaluation.page import render
 from motet.evaluation.ranking_metrics import METRICS
-from motet.evaluation.sections import experts, off_policy, ranked_rows, sections
+from motet.evaluation.sections import experts, off_policy, sections
+from motet.evaluation.sliced import slices
+from motet.evaluation.table_rows import ranked_rows
 from motet.recipe import Recipe
 from tests.builders import Tiny
 
@@ -22,6 +25,7 @@ def _row(user: str, like: list[list[float]], **more: Any) -> dict[str, Any]:
     metrics = {name: dict.fromkeys(METRICS, 0.5) for name in ("motet", "popularity")}
     lists = {"motet": [0, 1], "popularity": [1, 2]}
     base = {"user": user, "warm": True, "lists": lists, "metrics": metrics, "gates": None, "policy": None}
+    base |= {"wanted": [0], "events": {"places": [0] * len(like), "known": 9}}
     return base | {"tasks": {"like": like, "rating": rating}} | more
 
 
@@ -76,3 +80,50 @@ def test_the_weights_of_experts_are_means_over_events(tiny: Tiny) -> None:
         _row("c", [[0.5, 1, -1]]),
     ]
     assert experts(rows, tiny.recipe) == {"like": [0.75, 0.25], "rating": [0.5, 0.5]}
+
+
+def test_slices_by_hand(tiny: Tiny) -> None:
+    """Items 0, 1, 2 with 3, 2, 0 training events: 0 is the head, 1 the tail, 2 cold; the lists are 0, 1 and 1, 2."""
+    items = _ITEMS.set_column(0, "count", [[3, 2, 0]])
+    rows = [
+        _row("a", [[0.9, 1, -1], [0.2, 0, -1]], wanted=[0, 1], events={"places": [0, 1], "known": 9}),
+        _row("b", [[0.6, 1, -1]], wanted=[2], events={"places": [2], "known": 5}),
+        _row("c", [[0.4, 1, -1]], wanted=[], metrics={}, lists={}, events={"places": [1], "known": 9}),
+    ]
+    found = slices(rows, items, tiny.recipe)
+    assert list(found) == ["cold items", "head items", "tail items", "cold users", "colour = blue", "colour = red"]
+    second = 1 / np.log2(3)
+    expected = {  # events, lists, NDCG of ours and of popularity
+        "cold items": (1, 1, 0.0, second),
+        "head items": (1, 1, 1.0, 0.0),
+        "tail items": (2, 1, second, 1.0),
+        "cold users": (1, 1, 0.0, second),
+        "colour = blue": (2, 1, second, 1.0),
+        "colour = red": (1, 1, 1.0, 0.0),
+    }
+    for name, (events, lists, ours, popular) in expected.items():
+        assert (found[name]["events"], found[name]["lists"]) == (events, lists)
+        assert {one: figure["mean"] for one, figure in found[name]["ndcg"].items()} == pytest.approx(
+            {"motet": ours, "popularity": popular}
+        )
+    assert found["tail items"]["tasks"]["like"] == pytest.approx(
+        {"auc": 1.0, "logloss": _log_loss(0.8, 0.4), "rows": 2}
+    )
+    assert found["head items"]["tasks"]["like"]["auc"] is None
+    page = render({"slices": found})
+    assert "colour = blue" in page
+    assert "like auc" in page
+
+
+def _log_loss(*chances: float) -> float:
+    """Of what was said of what happened."""
+    return float(-np.log(chances).mean())
+
+
+def test_without_popularity_the_best_other_system_stands_beside_ours(tiny: Tiny) -> None:
+    values = {"motet": 0.1, "item_knn": 0.2, "profile": 0.3}
+    systems = {name: dict.fromkeys(METRICS, value) for name, value in values.items()}
+    row = _row("a", [[0.9, 1, -1]], metrics=systems, lists={name: [0, 1] for name in values})
+    assert list(slices([row], _ITEMS, tiny.recipe)["head items"]["ndcg"]) == ["motet", "profile"]
+    alone = _row("a", [[0.9, 1, -1]], metrics={"motet": systems["motet"]}, lists={"motet": [0, 1]})
+    assert list(slices([alone], _ITEMS, tiny.recipe)["head items"]["ndcg"]) == ["motet"]

@@ -1,9 +1,12 @@
 """Users with what they did since the release, over the tiny recommender and a real log."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from motet.events.event import Event
@@ -70,12 +73,35 @@ def test_events_stand_behind_the_stored_history_with_labels_from_the_recipe(live
     assert [live.items.ids[place] for place in person.items_S[-4:]] == items
     assert person.timestamps_S[-4:].tolist() == [NOW + 1, NOW + 2, NOW + 3, NOW + 4]
     assert person.liking_S[-4:].tolist() == [1, 0, 2, 2]
-    assert live.people.tasks == ("like", "rating")
+    assert live.people.read == ("label:like", "label:rating")
     np.testing.assert_array_equal(person.labels_ST[-4:], [[1, 5], [0, 2], [np.nan, np.nan], [np.nan, np.nan]])
     np.testing.assert_array_equal(person.labels_ST[:-4], stored.labels_ST)
     assert person.asked_ms == NOW + 4
     assert (person.slots, person.level) == (stored.slots, "known")
     assert person.gaps()[-1] == 0
+
+
+def test_signals_of_events_stand_behind_their_labels(store, draft, tiny, encoder_folder) -> None:
+    signals = {"clicked": "kind == 'click'", "seconds": "value / 10"}
+    recipe = Tiny.of(encoder_folder, data={"interactions": {"signals": signals}}).recipe
+    people = People.load(draft)
+    count = pc.list_value_length(people.table.column("items")).to_pylist()
+    for name in signals:
+        values = pa.array([[0.5] * length for length in count], pa.list_(pa.float32()))
+        people = replace(people, table=people.table.append_column(f"signal:{name}", values))
+    live = LiveUsers(store, recipe, ItemTable.load(draft), people)
+    stored, items = people.find("u03"), _unmet(live, "u03")[:3]
+    store.append(
+        [
+            happened(1, "u03", items[0], kind="click", value=30.0),
+            happened(2, "u03", items[1], kind="rating", value=5.0),
+            happened(3, "u03", items[2], kind="click"),
+        ]
+    )
+    person = live.person("u03", stored)
+    assert stored.labels_ST[:, 2:].tolist() == [[0.5, 0.5]] * len(stored.items_S)
+    nan = np.nan
+    np.testing.assert_array_equal(person.labels_ST[-3:], [[nan, nan, 1, 3], [1, 5, 0, 0.5], [nan, nan, 1, nan]])
 
 
 def test_someone_new_is_a_user_from_the_first_event_on(live: LiveUsers, store: Segments) -> None:

@@ -33,6 +33,14 @@ def _case(kind: ScoredKind, rows: int = 12) -> tuple[torch.Tensor, torch.Tensor,
     return outputs.requires_grad_(), labels, torch.arange(rows) // 4
 
 
+def test_a_report_has_the_figures_that_tell_releases_apart(kind: ScoredKind) -> None:
+    _, labels, slates = _case(kind)
+    served = np.linspace(0.1, 0.9, len(labels)) if kind.name == "binary" else np.linspace(1.1, 3.9, len(labels))
+    found = kind.report(served, labels.numpy(), slates.numpy())
+    assert kind.figures
+    assert all(isinstance(found[name], float) for name in kind.figures)
+
+
 def test_every_metric_of_selection_has_one_direction() -> None:
     for one in KINDS.values():
         assert "loss" in one.selection

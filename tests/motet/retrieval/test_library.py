@@ -8,6 +8,7 @@ import pytest
 from motet.data.split import TEST
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.library import load_sources
+from motet.retrieval.pairs import Fading
 from motet.retrieval.state import Candidates
 from tests.builders import ITEMS, Tiny
 
@@ -17,8 +18,8 @@ def test_all_sources_of_the_recipe_in_its_order(tiny: Tiny, draft: Path) -> None
     assert tuple(sources) == tiny.recipe.retrieval.sources
     assert sources["profile"].uses_content
     assert not sources["vectors"].uses_content
-    assert sources["transitions"].decay == tiny.recipe.retrieval.transition_decay
-    assert sources["item_knn"].decay is None
+    assert sources["transitions"].fading == Fading.of(tiny.recipe.retrieval)
+    assert sources["item_knn"].fading is None
 
 
 @pytest.mark.parametrize("only", [("item_knn",), ("popularity", "user_knn"), ()])

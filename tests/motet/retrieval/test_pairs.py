@@ -8,7 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motet.retrieval.pairs import LONGEST_HISTORY, neighbours, pair_counts
+from motet.data.histories import DAY_MS
+from motet.retrieval.pairs import LONGEST_HISTORY, Fading, neighbours
+from motet.retrieval.pairs import pair_counts as counted
+
+
+def pair_counts(histories, items: int, window: int, decay: float, weighs: bool = False) -> pa.Table:
+    """Of events an hour apart."""
+    moments = [3_600_000 * np.arange(len(one)) for one in histories]
+    return counted(histories, moments, items, Fading(window, decay), weighs)
+
+
+def test_a_transition_halves_with_time_besides() -> None:
+    """0, a day, 1, two days, 2; the half-life is a day, and a step falls by e in 5."""
+    moments = DAY_MS * np.array([0, 1, 3])
+    table = counted([np.array([0, 1, 2])], [moments], 3, Fading(2, 5.0, DAY_MS))
+    step = math.exp(-1 / 5)
+    np.testing.assert_allclose(_dense(table, "follows", 3), [[0, 0.5, step / 8], [0, 0, 0.25], [0, 0, 0]], rtol=1e-6)
+    assert _dense(table, "together", 3).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
 
 
 def _dense(table: pa.Table, column: str, items: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The contract of all sources, and each by hand against dense arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from motet.retrieval.crowd import PopularitySource, SegmentSource
 from motet.retrieval.factors import FactorSource, item_sums, solve_items, start
 from motet.retrieval.index import VectorIndex
 from motet.retrieval.linear import LinearSource, gram, solve
-from motet.retrieval.pairs import neighbours, pair_counts
+from motet.retrieval.pairs import Fading, neighbours, pair_counts
 from motet.retrieval.sources import (
     NeighbourSource,
     OwnSource,
@@ -43,7 +45,8 @@ def _user(
 
 def _table() -> pa.Table:
     users_I = np.bincount(np.concatenate(HISTORIES), minlength=ITEMS)
-    table = neighbours(pair_counts(HISTORIES, ITEMS, 5, 5.0), users_I, KEEP, SHRINKAGE)
+    moments = [np.arange(len(one)) for one in HISTORIES]
+    table = neighbours(pair_counts(HISTORIES, moments, ITEMS, Fading(5, 5.0)), users_I, KEEP, SHRINKAGE)
     return table.filter(pa.compute.equal(table.column("kind"), "item_knn"))
 
 
@@ -74,7 +77,7 @@ SOURCES: dict[str, Source] = {
     "profile": VectorSource(VectorIndex.build(VECTORS, IndexSettings(kind="flat")), VECTORS, uses_content=True),
     "again": OwnSource(),
     "item_knn": NeighbourSource(_table(), ITEMS),
-    "transitions": NeighbourSource(_table(), ITEMS, decay=2.0),
+    "transitions": NeighbourSource(_table(), ITEMS, Fading(5, 2.0)),
     "user_knn": UserSource(HISTORIES, WEIGHTS, ITEMS, KEEP, SHRINKAGE),
     "ease": LinearSource(solve(gram(HISTORIES, WEIGHTS, ITEMS), 2.0), 0.3),
     "als": FactorSource(_factors(), 1.0),
@@ -85,6 +88,19 @@ SOURCES: dict[str, Source] = {
 
 
 FOR_ALL = ("popularity", "popularity_all")
+
+
+def test_a_transition_says_half_as_much_a_half_life_later() -> None:
+    """Two steps of a history, two days and one day before they ask; steps alone count e^(-1 / 2) and 1."""
+    source = NeighbourSource(_table(), ITEMS, Fading(5, 2.0, half_life_ms=86_400_000))
+    days = replace(_user([3, 7]), moments_S=86_400_000 * np.array([1, 2]), asked_ms=86_400_000 * 3)
+    found, every = source.ask(days), np.arange(ITEMS)
+    assert found is not None
+    expected_I = _dense()[3] * np.exp(-1 / 2) / 4 + _dense()[7] / 2
+    np.testing.assert_allclose(found.of(every), expected_I, rtol=1e-5)
+    undated = source.ask(_user([3, 7]))
+    assert undated is not None
+    np.testing.assert_allclose(undated.of(every), _dense()[3] * np.exp(-1 / 2) + _dense()[7], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

@@ -7,8 +7,9 @@ import pytest
 
 from motet.errors import RetrievalError
 from motet.evaluation.selection import mean_ndcg
+from motet.kinds.retrieval import fit_sharpness
 from motet.retrieval.fusion import log_softmax
-from motet.retrieval.trees import Group, Trees, fit, fit_factor
+from motet.retrieval.trees import Group, Trees, fit
 from motet.settings import TreeSettings
 
 SETTINGS = TreeSettings(rounds=30, rows_per_leaf=5, threads=1)
@@ -66,5 +67,5 @@ def test_the_factor_is_that_of_least_cross_entropy() -> None:
     # Raw 1 against 0, taken 3 times of 4: the softmax must say 3/4, so the factor is log 3.
     raws = [np.array([1.0, 0.0])] * 4
     rows = [np.array([0])] * 3 + [np.array([1])]
-    assert fit_factor(raws, rows) == pytest.approx(np.log(3), rel=1e-3)
-    assert fit_factor([], []) == fit_factor(raws[:1], [np.zeros(0, np.int64)]) == 1.0
+    assert fit_sharpness(raws, rows) == pytest.approx(np.log(3), rel=1e-3)
+    assert fit_sharpness([], []) == fit_sharpness(raws[:1], [np.zeros(0, np.int64)]) == 1.0

@@ -60,6 +60,20 @@ def test_a_batch_by_hand() -> None:
     assert batch.seen_BN is None
 
 
+def test_signals_are_read_of_inputs_behind_their_labels() -> None:
+    histories = _histories([3, 1], held=1)
+    values = [[10.0, None, 12.0, 13.0], [20.0, 21.0]]
+    histories = histories.append_column("signal:price", pa.array(values, pa.list_(pa.float32())))
+    rows = train_rows(histories, USERS, 4, _text, multiple_of=3)
+    batch = collate(rows, ["like"], 4)
+    assert batch.labels_BPT.shape[-1] == 1
+    assert batch.events_BST[0, 2:].nan_to_num(-1).tolist() == [[0.0, 10.0], [1.0, -1.0]]
+    assert batch.events_BST[1:].isnan().all()
+    held = collate(validation_rows(histories, USERS, 2, _text), ["like"], 2)
+    assert held.events_BST[0].nan_to_num(-1).tolist() == [[1.0, -1.0], [0.0, 12.0]]
+    assert held.events_BST[1, 1].tolist() == [0.0, 20.0]
+
+
 def test_a_validation_batch_by_hand() -> None:
     batch = collate(validation_rows(_histories([3, 1], held=2), USERS, 2, _text), ["like"], 2)
     assert batch.items_BS.tolist() == [[1, 2], [0, 10]]

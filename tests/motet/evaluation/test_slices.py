@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from motet.evaluation.doctor_slices import LARGEST, slices_of
+from motet.evaluation.slices import LARGEST, slices_of
 
 COUNTS_I = np.array([0, 1, 9, 4, 2])
 GENRES = [["drama"], ["crime", "drama"], ["crime"], [], ["war"]]

@@ -1,4 +1,4 @@
-"""The slices of held-out rows on which training together may help or hurt by itself.
+"""The slices of held-out rows that are looked at by themselves, in the report and by the doctor.
 
     cold items   without a training event
     head items   those most met that make up half of the training events
