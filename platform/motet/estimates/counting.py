@@ -24,10 +24,11 @@ def fold_of(users: Sequence[str], shard: int, shards: int) -> np.ndarray:
 
 
 def standardised(labels_NT: np.ndarray, scales: Sequence[LabelScale]) -> np.ndarray:
-    """Return labels in deviations from their mean, float32; NaN stays."""
-    mean_T = np.array([one.mean for one in scales], np.float32)
-    std_T = np.array([one.std for one in scales], np.float32)
-    return np.asarray((labels_NT - mean_T) / std_T, np.float32)
+    """Return labels in deviations from their mean, cut to the range of the training labels, float32; NaN stays."""
+    mean_T, std_T, low_T, high_T = (
+        np.array([getattr(one, name) for one in scales], np.float32) for name in ("mean", "std", "low", "high")
+    )
+    return np.asarray((np.clip(labels_NT, low_T, high_T) - mean_T) / std_T, np.float32)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ class UserTower(nn.Module):
 
     centre_T: Tensor
     spread_T: Tensor
+    low_T: Tensor
+    high_T: Tensor
 
     def __init__(
         self, text_dim: int, slots: int, numbers: int, scales: Sequence[LabelScale], settings: ModelSettings
@@ -76,8 +78,9 @@ class UserTower(nn.Module):
         self.away_dropout = settings.dropout
         self.sequence: SequenceModel = build_sequence(settings)
         self.norm = nn.LayerNorm(dim)
-        self.register_buffer("centre_T", torch.tensor([one.mean for one in scales]), persistent=False)
-        self.register_buffer("spread_T", torch.tensor([one.std for one in scales]), persistent=False)
+        for buffer, name in (("centre_T", "mean"), ("spread_T", "std"), ("low_T", "low"), ("high_T", "high")):
+            values = torch.tensor([float(getattr(one, name)) for one in scales])
+            self.register_buffer(buffer, values, persistent=False)
         nn.init.normal_(self.attributes.weight, std=0.02)
         if self.gaps is not None:
             nn.init.normal_(self.gaps.weight, std=0.02)
@@ -133,7 +136,8 @@ class UserTower(nn.Module):
         tokens_BSD = events.items_BSD
         if self.labels is not None:
             known_BST = ~events.labels_BST.isnan()
-            standard_BST = torch.where(known_BST, (events.labels_BST - self.centre_T) / self.spread_T, 0.0)
+            labels_BST = torch.clamp(events.labels_BST, self.low_T, self.high_T)  # what training never saw says no more
+            standard_BST = torch.where(known_BST, (labels_BST - self.centre_T) / self.spread_T, 0.0)
             tokens_BSD = tokens_BSD + self.labels(torch.cat([standard_BST, known_BST.to(standard_BST.dtype)], -1))
         if self.gaps is not None:
             tokens_BSD = tokens_BSD + self.gaps(time_buckets(events.gaps_BS))

@@ -53,6 +53,12 @@ def test_priors_and_counts_by_hand() -> None:
     np.testing.assert_array_equal((sums + sums - sums).sums_TI, sums.sums_TI)
 
 
+def test_labels_beyond_those_of_training_count_as_the_nearest_of_them() -> None:
+    scales = [LabelScale(3.0, 2.0, 1.0, 5.0), LabelScale(0.5, 0.5, 0.0, 1.0)]
+    found = standardised(np.array([[1e9, np.nan], [-7.0, 1.0]], np.float32), scales)
+    np.testing.assert_array_equal(found, np.array([[1.0, np.nan], [-1.0, 1.0]], np.float32))
+
+
 def test_offset_mood_and_near_by_hand() -> None:
     none = LabelSums(np.zeros((1, 3)), np.zeros((1, 3)))
     near_TII = np.array([[[0, 2, 3], [0, 0, 5], [0, 0, 0]]], np.float32)

@@ -182,3 +182,13 @@ def test_drop_out_works_in_training_only() -> None:
 def test_buckets_of_time_by_hand() -> None:
     seconds = torch.tensor([torch.nan, -5.0, 0.0, 0.9, 1.0, 2.9, 3.0, 1e30])
     assert time_buckets(seconds).tolist() == [0, 1, 1, 1, 2, 2, 3, BUCKETS - 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_a_label_beyond_those_of_training_says_what_the_largest_of_them_says(kind: str) -> None:
+    prefix, events = _inputs(HISTORY)
+    largest, beyond = events.labels_BST.clone(), events.labels_BST.clone()
+    largest[:, 1, 1], beyond[:, 1, 1] = SCALES[1].high, 1e12
+    first, second = (TOWERS[kind](prefix, replace(events, labels_BST=one)) for one in (largest, beyond))
+    torch.testing.assert_close(first, second)
