@@ -61,12 +61,13 @@ def main(
     recipe: Annotated[str, typer.Argument(help="The recipe's YAML file.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")] = None,
     until: Annotated[str, typer.Option(help=f"Last stage to run: {', '.join(STAGES)}.")] = "release",
+    force: Annotated[bool, typer.Option("--force", help="Publish whatever the gate says; the manifest tells.")] = False,
 ) -> None:
     """Run the pipeline for a recipe."""
     start = time.monotonic()
     with said_in_a_line():
         check_stage(until)
-        run = Run(load_recipe(recipe, overrides or []))
+        run = Run(load_recipe(recipe, overrides or []), force=force)
         check_inputs(run.loaded)
         claim_workspace(run)
         results = run_pipeline(run, until)

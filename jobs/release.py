@@ -20,7 +20,9 @@ def release(run: Run, draft: Result, report: Result) -> Released:
             return one
     say("release: started")
     start = time.monotonic()
-    published = releases.publish(draft.folder, report.folder, run.recipe.release, about)
+    published = releases.publish(draft.folder, report.folder, run.recipe.release, about, run.force)
+    for against in published.manifest.get("forced", ()):
+        say(f"release: forced: {against}")
     run.seconds["release"] = round(time.monotonic() - start, 2)
     size = sum(entry["size"] for entry in published.manifest["files"].values()) / 1e6
     say(

@@ -44,6 +44,8 @@ class Run:
     loaded: LoadedRecipe
     seconds: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    force: bool = False
+    """Publish whatever the gate says."""
 
     @property
     def recipe(self) -> Recipe:

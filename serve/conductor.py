@@ -144,7 +144,7 @@ class Conductor:
             return
         _log.warning("candidate %s is dropped: %s", candidate, because)
         try:
-            await asyncio.to_thread(self.releases.drop_candidate, candidate)
+            await asyncio.to_thread(self.releases.drop_candidate, candidate, because)
         except ReleaseError as error:  # somebody else was faster
             _log.info("%s", error)
         self._refuse(candidate, because)

@@ -104,6 +104,7 @@ def recipe(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
             "home": {"weights": {"watch": 1.0, "like": 0.1}},
             "comedy": {"weights": {"like": 1.0}, "filters": {"genres": "comedy"}},
         },
+        "release": {"max_below_popularity": 1.0},  # a few epochs over a few people
         "serve": {"deadline_ms": 20_000},  # what is tested with it is not how fast a busy machine is
         "resources": {"num_cpus": 2, "object_store_mb": 200},
         **changes,

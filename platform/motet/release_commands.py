@@ -23,14 +23,17 @@ def list_releases(workspace: Workspace = _HERE) -> None:
     from motet.release.publish import Releases
 
     with said_in_a_line():
-        table = Table("", "release", "created", "NDCG", "MB")
+        table = Table("", "release", "created", "NDCG", "MB", "")
+        refused = Releases(workspace).refused()
         for one in Releases(workspace).all():
             size = sum(entry["size"] for entry in one.manifest["files"].values()) / 1e6
             try:
                 ndcg = f"{read_report(one.folder)['ranking']['systems']['motet']['ndcg']['mean']:.4f}"
             except DataError:
                 ndcg = "damaged"
-            table.add_row("*" if one.current else "", one.id, one.manifest["created"], ndcg, f"{size:.1f}")
+            notes = ["forced"] * ("forced" in one.manifest) + [f"refused: {refused.get(one.id)}"] * (one.id in refused)
+            row = ("*" if one.current else "", one.id, one.manifest["created"], ndcg, f"{size:.1f}", "; ".join(notes))
+            table.add_row(*row)
         Console(width=max(100, Console().width)).print(table)
 
 
@@ -78,6 +81,7 @@ def publish(
     draft: Annotated[Path, typer.Argument(help="A folder of drafts/, from the index stage.")],
     report: Annotated[Path, typer.Argument(help="A folder of reports/, from the evaluate stage.")],
     workspace: Workspace = _HERE,
+    force: Annotated[bool, typer.Option("--force", help="Whatever the gate says; the manifest tells.")] = False,
 ) -> None:
     """Publish a draft with its report through the gate."""
     from motet.recommend import read_recipe
@@ -87,7 +91,10 @@ def publish(
     with said_in_a_line():
         recipe = read_recipe(draft)
         about = {"recipe": recipe.name, "draft": read_manifest(draft)["id"], "report": read_manifest(report)["id"]}
-        typer.echo(Releases(workspace).publish(draft, report, recipe.release, about).id)
+        published = Releases(workspace).publish(draft, report, recipe.release, about, force)
+        for against in published.manifest.get("forced", ()):
+            typer.echo(f"forced: {against}", err=True)
+        typer.echo(published.id)
 
 
 @release_commands.command()

@@ -302,8 +302,14 @@ class EvaluateSettings(Section):
 class ReleaseSettings(Section):
     """The release gate."""
 
-    max_ndcg_drop: float = Field(default=0.05, ge=0, le=1)
-    """Largest relative fall of NDCG against the current release of the same protocol."""
+    max_drop: float = Field(default=0.05, ge=0, le=1)
+    """Largest relative loss of NDCG, and of each task's figures, against the current release of the same protocol."""
+    max_slice_drop: float = Field(default=0.2, ge=0, le=1)
+    """The same for cold items, cold users, head and tail, which are fewer and so vary more."""
+    least_rows: int = Field(default=100, ge=1)
+    """Lists or labelled rows that a slice must have to be judged."""
+    max_below_popularity: float = Field(default=0.05, ge=0, le=1)
+    """How far NDCG may be below that of popularity, if it is a source, as a share of it."""
     golden_requests: int = Field(default=8, ge=1, le=1000)
     """Requests whose answers travel in the bundle and are replayed before it is published."""
 

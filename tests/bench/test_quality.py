@@ -13,14 +13,9 @@ from motet.storage import read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-FEW = {
-    "train.epochs": 1,
-    "train.workers": 1,
-    "train.held_back": 1,
-    "retrieval.moments": 1,
-    "retrieval.fit_users": 50,
-    "model.dim": 16,
-}
+FEW = {"train.epochs": 1, "train.workers": 1, "model.dim": 16}
+OF_LISTS = {"train.held_back": 1, "retrieval.moments": 1, "retrieval.fit_users": 50, "retrieval.trees.rounds": 20,
+            "retrieval.sources": "[vectors, item_knn, popularity]"}  # fmt: skip
 """What makes a run short; whether it is any good is not the question here."""
 
 
@@ -29,7 +24,12 @@ def log(monkeypatch) -> protocols.Log:
     path = CACHE / "ml-100k" / "interactions.csv"
     if not path.is_file():
         pytest.skip(f"{path} is not there: make fetch")
-    monkeypatch.setattr(quality, "ours", lambda recipe, workspace, more: ours(recipe, workspace, {**more, **FEW}))
+
+    def short(recipe: str, workspace: Path, settings: dict) -> dict:
+        few = FEW if "ratings" in recipe else FEW | OF_LISTS
+        return ours(recipe, workspace, settings | few)
+
+    monkeypatch.setattr(quality, "ours", short)
     whole = protocols.Log.read(path)
     kept_N = np.isin(whole.user_N, np.unique(whole.user_N)[:120])
     return protocols.Log(*(values[kept_N] for values in (whole.user_N, whole.item_N, whole.rating_N, whole.moment_N)))

@@ -148,7 +148,7 @@ def test_a_rollback_is_not_undone_by_the_next_run(tmp_path, minilm):
     """The release made of the same draft and report is found, and CURRENT stays where the rollback put it."""
     file = write_shop(tmp_path, minilm)
     old = run_pipeline(Run(load_recipe(file, ["train.epochs=2"])))["release"].id
-    options = ["train.epochs=2", "ranking.diversity=0.1", "release.max_ndcg_drop=1.0"]
+    options = ["train.epochs=2", "ranking.diversity=0.1", "release.max_drop=1.0", "release.max_slice_drop=1.0"]
     new = run_pipeline(Run(load_recipe(file, options)))["release"].id
     assert new != old
     releases = Releases(tmp_path / "workspace")

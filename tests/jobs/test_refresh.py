@@ -30,6 +30,7 @@ from tests.synthetic import recipe as shop_recipe
 from tests.synthetic import write_recipe, write_shop
 
 pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.slow]
+OPEN = {"max_drop": 1.0, "max_slice_drop": 1.0, "max_below_popularity": 1.0}
 SMALL = {"moments": 1, "candidates": 30, "neighbours": 20, "trees": {"rounds": 10, "rows_per_leaf": 5}}
 
 
@@ -37,7 +38,12 @@ SMALL = {"moments": 1, "candidates": 30, "neighbours": 20, "trees": {"rounds": 1
 def released(tmp_path_factory, encoder_folder, ray_here):
     """(folder, recipe's file, release) of a quick pipeline over the shop."""
     folder = tmp_path_factory.mktemp("refresh")
-    content = shop_recipe(folder, encoder_folder, retrieval=SMALL, release={"max_ndcg_drop": 1.0})
+    content = shop_recipe(
+        folder,
+        encoder_folder,
+        retrieval=SMALL,
+        release=OPEN,
+    )
     content["train"] |= {"epochs": 4, "refit": True}
     content["encoder"] |= {"max_tokens": 8}
     write_shop(folder, encoder_folder)
@@ -172,7 +178,7 @@ def test_the_gate_compares_with_the_release_before(released):
     store.append([Event(f"gate-{n}", "new3", f"i{2 * n + 1}", NOW_MS + 9000 + n, "rating", 1.0) for n in range(6)])
     store.close()
     current = Releases(folder / "workspace").current_id()
-    worse = ["release.max_ndcg_drop=0.0", "train.learning_rate=5.0", "surfaces.home.weights={watch: -1.0}"]
+    worse = ["release.max_drop=0.0", "train.learning_rate=5.0", "surfaces.home.weights={watch: -1.0}"]
     with pytest.raises(ReleaseError, match=r"the gate refuses this release: NDCG .*, the current one has"):
         refresh(str(file), worse, epochs=1)
     assert Releases(folder / "workspace").current_id() == current

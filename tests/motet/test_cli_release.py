@@ -94,7 +94,7 @@ def test_compare_says_which_is_better_or_that_it_is_noise(
     write_manifest(other, {"stage": "index"})
     users = held_out(tiny.histories, TEST, "label:like")
     releases = Releases(workspace)
-    settings = tiny.recipe.release.model_copy(update={"max_ndcg_drop": 1.0})
+    settings = tiny.recipe.release.model_copy(update={"max_drop": 1.0})
     names = [
         releases.publish(one, _measured(tmp_path / one.name, tiny, users, one), settings, {"recipe": "tiny"}).id
         for one in (draft, other)

@@ -66,7 +66,7 @@ def slices(report: Mapping[str, Any]) -> str:
 def _slice_row(name: str, entry: Mapping[str, Any], systems: list[str], scores: list[tuple[str, str]]) -> list[Cell]:
     counts = [Cell(number(entry[key])) for key in ("events", "lists")]
     ndcg = [entry["ndcg"].get(system) for system in systems]
-    tasks = [Cell(number(entry["tasks"][score].get(metric))) for score, metric in scores]
+    tasks = [Cell(number(entry["tasks"].get(score, {}).get(metric))) for score, metric in scores]
     return [Cell(name), *counts, *(Cell(number(plots.mean_of(one)), note=interval(one)) for one in ndcg), *tasks]
 
 

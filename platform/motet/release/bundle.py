@@ -45,6 +45,18 @@ def required(recipe: Recipe) -> list[str]:
     return [*REQUIRED, *sorted(of_sources), *FUSIONS[settings.fusion], *estimates]
 
 
+def require_whole(draft: Path, report: Path) -> None:
+    """Refuse a draft or a report of which a file is not as its stage left it.
+
+    Raises:
+        ReleaseError: with the file.
+    """
+    for folder, stage in ((draft, "index"), (report, "evaluate")):
+        problems = manifest_problems(folder, read_manifest(folder))
+        if problems:
+            raise ReleaseError(f"{folder}: {problems[0]}; run the {stage} stage again")
+
+
 def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Copy a draft and its report into an empty folder, record golden answers, write the manifest; return it.
 
@@ -59,10 +71,7 @@ def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> 
     """
     from motet.release.golden import record_golden
 
-    for folder, stage in ((draft, "index"), (report, "evaluate")):
-        problems = manifest_problems(folder, read_manifest(folder))
-        if problems:
-            raise ReleaseError(f"{folder}: {problems[0]}; run the {stage} stage again")
+    require_whole(draft, report)
     for path in sorted(draft.iterdir()):
         if path.name != MANIFEST:
             _copy(path, target / path.name)

@@ -21,13 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import DataError, MotetError, ReleaseError
-from motet.release.bundle import assemble, read_report, release_id, verify
+from motet.release.bundle import assemble, read_report, release_id, require_whole, verify
+from motet.release.gate import refusals
 from motet.settings import ReleaseSettings
-from motet.storage import fsync_path, read_manifest, safe_join, write_atomic
+from motet.storage import fsync_path, read_json, read_manifest, safe_join, write_atomic, write_json
 
 CURRENT, CANDIDATE = "CURRENT", "CANDIDATE"
 TEMPORARY = ".tmp"
 _REPLAY_SECONDS = 300
+_WAYS_OUT = "train a better one, raise what the recipe allows, or publish it with --force"
+REFUSED = "refused.json"
+"""Why a release is not to be served again: it was rolled back from, or dropped as a candidate."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ class Releases:
         finally:
             os.close(handle)
 
-    def publish(self, draft: Path, report: Path, settings: ReleaseSettings, about: dict[str, Any]) -> Released:
+    def publish(
+        self, draft: Path, report: Path, settings: ReleaseSettings, about: dict[str, Any], force: bool = False
+    ) -> Released:
         """Publish a draft with its report.
 
         Args:
@@ -115,6 +121,7 @@ class Releases:
             report: from the evaluate stage.
             settings: the gate.
             about: what the manifest says besides; `recipe` is part of the id.
+            force: publish it whatever the gate has against it, which its manifest then says under `forced`.
 
         Raises:
             ReleaseError: if it does not verify, does not answer its golden requests, or the gate refuses it.
@@ -126,10 +133,14 @@ class Releases:
             temporary.mkdir()
             try:
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
-                manifest = assemble(temporary, draft, report, {"created": created, **about})
+                require_whole(draft, report)
+                against = self._against(report, settings)
+                if against and not force:
+                    raise ReleaseError(f"the gate refuses this release: {'; '.join(against)}; {_WAYS_OUT}")
+                said = {"created": created, **about} | ({"forced": against} if against else {})
+                manifest = assemble(temporary, draft, report, said)
                 verify(temporary)
                 replay_in_child(temporary)
-                self._gate(temporary, settings)
                 name = release_id(manifest)
                 temporary.rename(self.folder / name)
                 fsync_path(self.folder)
@@ -138,31 +149,31 @@ class Releases:
                 shutil.rmtree(temporary, ignore_errors=True)
             return Released(name, self.folder / name, manifest, True)
 
-    def _gate(self, candidate: Path, settings: ReleaseSettings) -> None:
-        """Refuse a bundle whose NDCG fell too far below the current release's under the same protocol.
-
-        A current release that is damaged is no bar: no reader takes it.
-        """
+    def _against(self, report: Path, settings: ReleaseSettings) -> list[str]:
+        """Return what the gate has against a report; a damaged current release, which no reader takes, is no bar."""
         try:
-            current = self.current()
+            current = read_report(self.current())
         except MotetError:
-            return
-        new, old = read_report(candidate), read_report(current)
-        if (new["protocol"], new["ranking"]["k"]) != (old["protocol"], old["ranking"]["k"]):
-            return
-        ours, theirs = (one["ranking"]["systems"]["motet"]["ndcg"]["mean"] for one in (new, old))
-        if ours < theirs * (1 - settings.max_ndcg_drop):
-            raise ReleaseError(
-                f"the gate refuses this release: NDCG {ours:.4f}, the current one has {theirs:.4f} and "
-                f"release.max_ndcg_drop allows {theirs * (1 - settings.max_ndcg_drop):.4f}; train a better one "
-                "or raise it"
-            )
+            current = None
+        return refusals(read_json(report / "report.json"), current, settings)
 
     def point(self, name: str) -> None:
         """Make a release the current one, under the lock."""
         write_atomic(self.folder / CURRENT, name + "\n")
         if self.candidate_id() == name:
             (self.folder / CANDIDATE).unlink()
+
+    def refused(self) -> dict[str, str]:
+        """Return why releases are not to be served again, by id."""
+        path = self.folder / REFUSED
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def _refuse(self, name: str, because: str | None) -> None:
+        """Remember why a release is not to be served again, under the lock; None forgets it."""
+        known = self.refused()
+        changed = {one: why for one, why in known.items() if one != name} | ({name: because} if because else {})
+        if changed != known:
+            write_json(self.folder / REFUSED, changed)
 
     def candidate_id(self) -> str | None:
         """Return the id of the release that is tried on some users; None if there is none."""
@@ -176,17 +187,23 @@ class Releases:
         """Make a release the candidate, which an endpoint tries on `serve.canary.share` of its users; return its id.
 
         Raises:
-            ReleaseError: if there is none of that name, it does not verify, or it is the current one.
+            ReleaseError: if there is none of that name, it does not verify, it is the current one, or it was refused.
         """
         with self.locked():
             self.verified(name)
+            if (because := self.refused().get(name)) is not None:
+                raise ReleaseError(f"{name} was refused: {because}; motet release rollback {name} serves it")
             if name == self.current_id():
                 raise ReleaseError(f"{name} is the current release already; try out another one")
             write_atomic(self.folder / CANDIDATE, name + "\n")
             return name
 
-    def drop_candidate(self, name: str | None = None) -> str:
+    def drop_candidate(self, name: str | None = None, because: str | None = None) -> str:
         """Take the candidate away, or only if it is the one named; return its id.
+
+        Args:
+            name: the one that is meant; whichever it is if None.
+            because: why it is not to be tried again; None says nothing against it.
 
         Raises:
             ReleaseError: if there is none, or another one.
@@ -196,6 +213,8 @@ class Releases:
             if candidate is None or name not in (None, candidate):
                 raise ReleaseError(f"{name or 'no release'} is not being tried out; the candidate is {candidate}")
             (self.folder / CANDIDATE).unlink()
+            if because is not None:
+                self._refuse(candidate, because)
             return candidate
 
     def promote(self) -> str:
@@ -212,21 +231,25 @@ class Releases:
     def rollback(self, name: str | None = None) -> str:
         """Move the pointer to a release, by default the one published before the current one; return its id.
 
-        If the current one is not there any more or its manifest cannot be read, that is the latest of the others.
+        If the current one is not there any more or its manifest cannot be read, that is the latest of the others. One
+        that was left for an older one is remembered as refused, and passed over from then on unless it is named.
 
         Raises:
             ReleaseError: if there is none, or it does not verify.
         """
         with self.locked():
-            names = [one.id for one in self.all()]
+            names, current = [one.id for one in self.all()], self.current_id()
+            place = names.index(current) if current in names else len(names)
             if name is None:
-                current = self.current_id()
-                place = names.index(current) if current in names else len(names)
-                if place == 0:
+                older = [one for one in names[:place] if one not in self.refused()]
+                if not older:
                     raise ReleaseError(f"{current} is the oldest release; there is none to roll back to")
-                name = names[place - 1]
+                name = older[-1]
             self.verified(name)
             self.point(name)
+            if name in names[:place]:
+                self._refuse(current, f"rolled back to {name} on {datetime.now(UTC).isoformat(timespec='seconds')}")
+            self._refuse(name, None)
             return name
 
 

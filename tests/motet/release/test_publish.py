@@ -17,7 +17,7 @@ from motet.release.publish import CURRENT, Releases
 from motet.settings import ReleaseSettings
 from tests.drafts import write_report
 
-GATE = ReleaseSettings(max_ndcg_drop=0.05, golden_requests=3)
+GATE = ReleaseSettings(max_drop=0.05, golden_requests=3)
 PUBLISH = """
 import sys
 from pathlib import Path
