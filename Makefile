@@ -8,7 +8,7 @@ SET ?= --set workspace=$(WORKSPACE)
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help install fetch demo serve check test test-slow bench bench-quality bench-serving format clean
+.PHONY: help install fetch demo serve check test test-slow chaos fuzz bench bench-quality bench-serving format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ test: fetch ## the test suite
 
 test-slow: fetch ## the tests that start clusters or run the whole demo
 	$(BIN)/python -m pytest -q -m slow
+
+chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (25 minutes)
+	$(BIN)/python -m pytest -q -m chaos
+	@$(BIN)/python bench/reliability.py
 
 bench: fetch ## texts embedded, rows prepared, events trained, index queries and the demo by stage (25 minutes; BENCH_FULL=1: hours)
 	@$(BIN)/python bench/embedding.py --rounds 2 --count 300

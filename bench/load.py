@@ -3,8 +3,9 @@
 Closed: so many clients, each asks again when it has its answer. Open: so many requests a second, whether answers come
 or not.
 
-python bench/load.py closed URL CLIENTS SECONDS      body lines on the standard input, seconds per answer on the output
+python bench/load.py closed URL CLIENTS SECONDS      body lines on standard input, seconds per answer on the output
 python bench/load.py open URL RATE SECONDS
+python bench/load.py open URL RATE SECONDS whole     a JSON line an answer: when due, status, seconds, body
 
 The open loop measures from the moment at which a request was due, so that one slow answer is not hidden by the requests
 that it held up.
@@ -14,21 +15,41 @@ import asyncio
 import json
 import sys
 import time
+from dataclasses import asdict, dataclass
 from itertools import cycle
 
 import aiohttp
 import numpy as np
 
 _MOST_OPEN = 512
+NO_ANSWER = 0
+"""The status of a request whose connection was refused or cut, or that had no answer in half a minute."""
 
 
-async def closed(url: str, bodies: list[str], clients: int, seconds: float) -> list[float | None]:
-    """Return the seconds of every answer; None for one that is not 200."""
-    end, taken = time.perf_counter() + seconds, []
+@dataclass(frozen=True)
+class Answer:
+    """What came of one request."""
+
+    due: float
+    """When it was to be sent, in seconds since 1970."""
+    status: int
+    seconds: float
+    """From then to the end of its answer."""
+    body: str
+
+    @property
+    def if_ok(self) -> float | None:
+        """Its seconds; None if it is not 200."""
+        return self.seconds if self.status == 200 else None
+
+
+async def closed(url: str, bodies: list[str], clients: int, seconds: float) -> list[Answer]:
+    """Return every answer."""
+    end, taken = time.time() + seconds, []
 
     async def one(client: aiohttp.ClientSession, own: list[str]) -> None:
         for body in cycle(own):
-            began = time.perf_counter()
+            began = time.time()
             if began > end:
                 return
             taken.append(await _ask(client, url, body, began))
@@ -38,15 +59,15 @@ async def closed(url: str, bodies: list[str], clients: int, seconds: float) -> l
     return taken
 
 
-async def opened(url: str, bodies: list[str], rate: float, seconds: float) -> list[float | None]:
-    """Return the seconds from when each request was due to its answer; arrivals are a Poisson process."""
+async def opened(url: str, bodies: list[str], rate: float, seconds: float) -> list[Answer]:
+    """Return every answer, in the order in which they were due; arrivals are a Poisson process."""
     gaps = np.random.default_rng(0).exponential(1 / rate, round(rate * seconds))
-    due = time.perf_counter() + np.cumsum(gaps)
+    due = time.time() + np.cumsum(gaps)
 
     async with _client() as client:
 
-        async def one(moment: float, body: str) -> float | None:
-            await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+        async def one(moment: float, body: str) -> Answer:
+            await asyncio.sleep(max(0.0, moment - time.time()))
             return await _ask(client, url, body, moment)
 
         return list(await asyncio.gather(*map(one, due, cycle(bodies))))
@@ -60,21 +81,28 @@ def _client() -> aiohttp.ClientSession:
     )
 
 
-async def _ask(client: aiohttp.ClientSession, url: str, body: str, began: float) -> float | None:
-    async with client.post(url, data=body) as response:
-        await response.read()
-        return time.perf_counter() - began if response.status == 200 else None
+async def _ask(client: aiohttp.ClientSession, url: str, body: str, began: float) -> Answer:
+    try:
+        async with client.post(url, data=body) as response:
+            said = await response.text()
+            return Answer(began, response.status, time.time() - began, said)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return Answer(began, NO_ANSWER, time.time() - began, type(error).__name__)
 
 
 def main() -> None:
     """Run one generator."""
-    kind, url, how_many, seconds = sys.argv[1:5]
+    kind, url, how_many, seconds, *whole = sys.argv[1:]
     bodies = sys.stdin.read().splitlines()
     if kind == "closed":
         taken = asyncio.run(closed(url, bodies, int(how_many), float(seconds)))
     else:
         taken = asyncio.run(opened(url, bodies, float(how_many), float(seconds)))
-    json.dump(taken, sys.stdout)
+    if whole:
+        for answer in taken:
+            print(json.dumps(asdict(answer)))
+    else:
+        json.dump([answer.if_ok for answer in taken], sys.stdout)
 
 
 if __name__ == "__main__":

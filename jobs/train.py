@@ -25,8 +25,8 @@ from motet.data.parquet import write_parquet
 from motet.data.split import TEST
 from motet.errors import TrainingError
 from motet.recipe import Recipe
-from motet.storage import read_json
-from motet.training.checkpoint import epoch_folder, is_whole
+from motet.storage import read_json, write_atomic
+from motet.training.checkpoint import epoch_folder, is_whole, newest_whole
 
 CODE = (
     "platform/motet/kinds", "platform/motet/devices.py",
@@ -99,7 +99,8 @@ def _fit(folder: Path, fit: Fit, run: Run, prepared: Result, embedded: Result) -
     write_parquet(folder / "counts.parquet", pa.table({"count": labels.counts_I}))
     done = threading.Event()
     path = fit.checkpoints / "metrics.jsonl"
-    follower = threading.Thread(target=_follow, args=(path, recipe, fit, done), daemon=True)
+    reached = _begin_after_the_newest(fit.checkpoints)
+    follower = threading.Thread(target=_follow, args=(path, recipe, fit, done, reached), daemon=True)
     follower.start()
     try:
         network_trainer(run, prepared, embedded, labels, fit).fit()
@@ -145,9 +146,30 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def _follow(path: Path, recipe: Recipe, fit: Fit, done: threading.Event) -> None:
-    """Print one line per epoch while the workers train."""
-    shown = 0
+def _begin_after_the_newest(checkpoints: Path) -> int:
+    """Return the epoch that an earlier attempt reached, 0 for none.
+
+    What it lost is put away: lines of epochs whose checkpoint is damaged, and a checkpoint that has no line yet.
+    """
+    path, newest = checkpoints / "metrics.jsonl", newest_whole(checkpoints)
+    rows = read_metrics(checkpoints) if path.exists() else []
+    while newest is not None and _epoch_of(newest) > len(rows):
+        shutil.rmtree(newest)
+        newest = newest_whole(checkpoints)
+    reached = 0 if newest is None else _epoch_of(newest)
+    if rows:
+        write_atomic(path, "".join(f"{json.dumps(row)}\n" for row in rows[:reached]))
+    if reached:
+        say(f"train: goes on after epoch {reached}")
+    return reached
+
+
+def _epoch_of(checkpoint: Path) -> int:
+    return int(read_json(checkpoint / "state.json")["epoch"])
+
+
+def _follow(path: Path, recipe: Recipe, fit: Fit, done: threading.Event, shown: int) -> None:
+    """Print one line per epoch while the workers train, but for those that were shown in an earlier attempt."""
     while True:
         last = done.wait(0.5)
         lines = path.read_text().splitlines() if path.exists() else []

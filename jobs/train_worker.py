@@ -116,7 +116,8 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
         state = {"epoch": row["epoch"], "progress": asdict(trainer.progress)}
         with new_folder(epoch_folder(checkpoints, row["epoch"])) as folder:
             save_checkpoint(folder, trainer.step_module.model, card, trainer.optimizer, state, trainer.stepped)
-        keep_only(checkpoints, {row["epoch"], trainer.progress.best_epoch})
+        kept = {row["epoch"], row["epoch"] - 1, trainer.progress.best_epoch}  # the one before, should this be damaged
+        keep_only(checkpoints, kept)
         _append_metrics(checkpoints / "metrics.jsonl", row)
     if config["tell"] is not None:
         config["tell"](row)

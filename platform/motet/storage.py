@@ -144,7 +144,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def manifest_problems(folder: Path, manifest: dict[str, Any], *, checksums: bool = True) -> list[str]:
     """Return one line for each file that is missing, added, linked, resized or changed."""
     listed, found = manifest["files"], {str(name) for name in files_under(folder)} - {MANIFEST}
-    problems = [f"{name} is missing" for name in sorted(listed.keys() - found)]
+    problems = [f"{MANIFEST} is a symbolic link"] if (folder / MANIFEST).is_symlink() else []
+    problems += [f"{name} is missing" for name in sorted(listed.keys() - found)]
     problems += [f"{name} is not in the manifest" for name in sorted(found - listed.keys())]
     for name in sorted(listed.keys() & found):
         path, expected = folder / name, listed[name]

@@ -1,13 +1,14 @@
 """The load generators: the open loop asks on time and hides no wait, the closed one asks again after each answer."""
 
 import asyncio
+import socket
 import time
 from itertools import pairwise
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bench.load import closed, opened
+from bench.load import NO_ANSWER, closed, opened
 
 
 class Endpoint:
@@ -36,7 +37,8 @@ def run(stall_s, load):
             taken = await load(str(server.make_url("/")))
         return taken, endpoint.arrived
 
-    return asyncio.run(serve_and_load())
+    answers, arrived = asyncio.run(serve_and_load())
+    return [answer.if_ok for answer in answers], arrived
 
 
 def test_requests_of_the_open_loop_come_although_nobody_answers_and_their_wait_counts():
@@ -59,3 +61,12 @@ def test_an_answer_that_is_not_200_is_none():
     taken, _ = run(0.0, lambda url: closed(url, ["bad", "{}"], 1, 0.2))
     assert None in taken
     assert any(seconds is not None for seconds in taken)
+
+
+def test_a_connection_that_is_refused_is_an_answer_that_did_not_come():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        answers = asyncio.run(opened(f"http://127.0.0.1:{one.getsockname()[1]}/", ["{}"], 50.0, 0.2))
+    assert len(answers) == 10
+    assert {answer.status for answer in answers} == {NO_ANSWER}
+    assert [answer.if_ok for answer in answers] == [None] * 10

@@ -128,7 +128,7 @@ class Releases:
         """
         with self.locked():
             for left in self.folder.glob(f"*{TEMPORARY}"):
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
             temporary = self.folder / f"{uuid.uuid4().hex[:12]}{TEMPORARY}"
             temporary.mkdir()
             try:

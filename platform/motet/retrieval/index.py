@@ -6,6 +6,7 @@ are found. If the mask leaves few items (`exact_below`), all of them are compare
 
 import json
 import math
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -158,7 +159,28 @@ class VectorIndex:
         """Read what `save` wrote of an index over these vectors."""
         about = json.loads(path.with_suffix(".json").read_text())
         settings = IndexSettings.model_validate(about["settings"])
-        return cls(faiss.read_index(str(path)), about["kind"], settings, rows_ID)
+        return cls(_read(path), about["kind"], settings, rows_ID)
+
+
+_reading = threading.Lock()
+_LEAST_LIMIT, _TIMES = 256 << 20, 16
+"""Bytes that one table of an index may take when it is read: some are made of shorter ones, as those of IVF-PQ."""
+
+
+def _read(path: Path) -> Any:
+    """Read an index whose file was checked; what it asks memory for is bounded by its size.
+
+    Raises:
+        RetrievalError: if FAISS cannot read it.
+    """
+    most = max(_LEAST_LIMIT, _TIMES * path.stat().st_size)
+    with _reading:  # the limits are those of the process
+        faiss.set_deserialization_vector_byte_limit(most)
+        faiss.set_deserialization_loop_limit(most)
+        try:
+            return faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise RetrievalError(f"{path} is no index that FAISS can read; run the index stage again") from error
 
 
 def _selector(allowed_I: np.ndarray) -> Any:

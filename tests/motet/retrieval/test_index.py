@@ -1,5 +1,7 @@
 """The contract of the vector index, for all kinds; exact for flat, nearly so for the others."""
 
+import contextlib
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,25 @@ def test_save_and_load_give_the_same_answers(kind: str, tmp_path: Path) -> None:
     for query in _unit(5, seed=4):
         for mine, other in zip(index.search(query, 7), loaded.search(query, 7), strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_a_file_that_claims_to_hold_more_than_it_does_is_refused_without_the_memory(kind: str, tmp_path: Path) -> None:
+    """Every 8 bytes of the file in turn become a count of 2^36, which an allocation would be made for."""
+    vectors = _unit(200)
+    index = VectorIndex.build(vectors, IndexSettings(kind=kind))
+    path = tmp_path / "index.faiss"
+    index.save(path)
+    whole, refused = path.read_bytes(), 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for place in range(0, 400, 4):
+        path.write_bytes(whole[:place] + (2**36).to_bytes(8, "little") + whole[place + 8 :])
+        with contextlib.suppress(RetrievalError):
+            VectorIndex.load(path, vectors)
+            continue
+        refused += 1
+    assert refused > 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # in KiB
 
 
 @pytest.mark.parametrize(("settings", "least"), [({"nprobe": 32}, 0.9), ({"nprobe": 1000}, 1.0)])
