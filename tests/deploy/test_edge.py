@@ -1,51 +1,26 @@
 """deploy/nginx.conf in front of the real endpoint: what it lets through, cuts off and strips."""
 
 import json
-import shutil
 import socket
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import ray
 
-from tests.serve.graphs import ask, free_port, publish, resident_mb, served
+from tests.deploy.edges import edge_of
+from tests.serve.graphs import ask, publish, resident_mb, served
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def edge(draft, report, tmp_path_factory, ray_here):
-    """Its address, over an endpoint with a short deadline."""
-    if shutil.which("nginx") is None:
-        pytest.fail("nginx is not there: apt-get install nginx-light")
     folder = tmp_path_factory.mktemp("edge")
-    with served(publish(draft, report, folder)) as address:
-        port, config = free_port(), folder / "nginx.conf"
-        text = (ROOT / "deploy" / "nginx.conf").read_text()
-        changed = text.replace("127.0.0.1:8000", address.removeprefix("http://"))
-        changed = changed.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("/tmp/motet-edge", f"{folder}/edge")
-        config.write_text(changed)
-        command = ["nginx", "-c", str(config), "-g", "daemon off;"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        try:
-            wait_until_heard(port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.communicate(timeout=10)
-
-
-def wait_until_heard(port: int) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail("nginx does not listen")
+    with (
+        served(publish(draft, report, folder)) as one,
+        edge_of(one.removeprefix("http://"), folder / "nginx") as address,
+    ):
+        yield address
 
 
 def test_recommendations_events_and_the_page_pass(edge):
@@ -68,7 +43,7 @@ def test_a_body_that_is_too_large_does_not_reach_serve(edge):
         status = 413  # it was cut off while it was sent
     assert status == 413
     assert all(resident_mb(pid) - was < 10 for pid, was in before.items())
-    large = [{"user_id": "u03", "item_id": "i01", "event_id": f"{'e' * 100}{n}"} for n in range(400)]
+    large = [{"user_id": "u03", "item_id": "i01", "event_id": f"{'e' * 100}{n}"} for n in range(480)]
     assert len(json.dumps(large)) > 65_536
     assert ask(edge, "/v1/events", large)[0] == 200  # which may be larger
 
@@ -83,30 +58,19 @@ def test_a_header_that_is_too_long_is_refused(edge):
     assert status in (400, 431)
 
 
-def test_headers_that_are_orders_to_serve_are_stripped(draft, edge, tmp_path):
+def test_headers_that_are_orders_to_serve_are_stripped(tmp_path):
     """What the edge sends on, as an echo of the request in place of the endpoint sees it."""
-    with socket.create_server(("127.0.0.1", 0)) as echo:
-        text = (ROOT / "deploy" / "nginx.conf").read_text()
-        text = text.replace("127.0.0.1:8000", f"127.0.0.1:{echo.getsockname()[1]}")
-        port = free_port()
-        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("/tmp/motet-edge", f"{tmp_path}/edge")
-        (tmp_path / "nginx.conf").write_text(text)
-        process = subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"],
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
-        try:
-            wait_until_heard(port)
-            orders = {"x-request-timeout-seconds": "0", "x-request-disconnect-disabled": "?1", "x-kept": "yes",
-                      "serve_multiplexed_model_id": "../../x", "x-request-id": "y" * 5000}  # fmt: skip
-            with socket.create_connection(("127.0.0.1", port)) as client:
-                lines = "".join(f"{name}: {value}\r\n" for name, value in orders.items())
-                client.sendall(f"GET /v1/release HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
-                connection, _ = echo.accept()
-                with connection:
-                    seen = connection.recv(65_536).decode().lower()
-                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        finally:
-            process.terminate()
-            process.wait(10)
+    orders = {"x-request-timeout-seconds": "0", "x-request-disconnect-disabled": "?1", "x-kept": "yes",
+              "serve_multiplexed_model_id": "../../x", "x-request-id": "y" * 5000}  # fmt: skip
+    lines = "".join(f"{name}: {value}\r\n" for name, value in orders.items())
+    echo = socket.create_server(("127.0.0.1", 0))
+    with echo, edge_of(f"127.0.0.1:{echo.getsockname()[1]}", tmp_path / "nginx") as address:
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as client:
+            client.sendall(f"GET /v1/release HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
+            connection, _ = echo.accept()
+            with connection:
+                seen = connection.recv(65_536).decode().lower()
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     assert "x-kept: yes" in seen
     for name in orders:
         assert name == "x-kept" or name not in seen
@@ -122,3 +86,20 @@ def test_who_sends_slowly_is_cut_off(edge):
         assert time.monotonic() - began < 10
         assert said == b"" or b"408" in said
     assert ask(edge, "/v1/recommend", {"user_id": "u03"})[0] == 200
+
+
+def test_more_than_it_may_pass_on_is_refused_at_once(edge, tmp_path):
+    """With two in flight a third is refused by the edge itself, in the shape of the endpoint's own refusals."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        own = {"limit_conn all 64;": "limit_conn all 2;"}
+        with edge_of(f"127.0.0.1:{silent.getsockname()[1]}", tmp_path / "nginx", own) as address:
+            port = int(address.rpartition(":")[2])
+            waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+            for one in waiting:
+                one.sendall(b"GET /v1/release HTTP/1.1\r\nhost: x\r\n\r\n")
+            time.sleep(0.3)
+            status, told, answer, seconds = ask(address, "/v1/release")
+            for one in waiting:
+                one.close()
+    assert (status, told["retry-after"], answer["detail"][0]["type"]) == (429, "1", "busy")
+    assert seconds < 0.1

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from motet.errors import RequestError
 from motet.retrieval.catalogue import ItemTable
@@ -143,3 +145,45 @@ def test_the_items_of_a_bundle_are_read_by_place(draft: Path, tiny) -> None:
     assert items.allowed({"colour": ("red", "blue")}, np.zeros(0, np.int64)).sum() == 8
     np.testing.assert_allclose(np.linalg.norm(items.content_IW, axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(items.log_count_I, tiny.inputs.log_count_I)
+
+
+COLOURS = ("red", "blue", "green", "")
+ROW = st.tuples(st.lists(st.sampled_from(COLOURS), max_size=3) | st.none(), st.floats(-5, 5) | st.none())
+ROWS = st.lists(ROW, min_size=1, max_size=8)
+WISHES = st.builds(
+    dict, any_of=st.lists(st.sampled_from(COLOURS), min_size=1, max_size=2).map(tuple) | st.none(),
+    none_of=st.lists(st.sampled_from(COLOURS), max_size=2).map(tuple),
+)  # fmt: skip
+ENDS = st.tuples(st.floats(-6, 6) | st.none(), st.floats(-6, 6) | st.none())
+
+
+@given(ROWS, st.integers(0, 8), WISHES, ENDS)
+def test_filters_are_those_of_plain_loops(rows, cut: int, wish: dict[str, Any], ends: tuple[float | None, ...]) -> None:
+    """Whatever stands in the release and whatever came since."""
+
+    def table(some) -> pa.Table:
+        columns = {
+            "item": pa.array([f"i{number}" for number, _ in some], pa.string()),
+            "title": pa.array(["t"] * len(some), pa.string()),
+            "attr:colour": pa.array([colours for _, (colours, _) in some], pa.list_(pa.string())),
+            "num:size": pa.array([size for _, (_, size) in some], pa.float64()),
+        }
+        return pa.table(columns)
+
+    numbered = list(enumerate(rows))
+    release, late = numbered[: max(1, cut)], numbered[max(1, cut) :]
+    zeros = [np.zeros((len(some), 1), np.float32) for some in (release, late)]
+    items = ItemTable(table(release), zeros[0], zeros[0], np.zeros(len(release), np.float32))
+    if late:
+        items.add(table(late), zeros[1], zeros[1])
+    known = [set(colours or ()) for colours, _ in rows]
+    any_of, none_of = wish["any_of"], set(wish["none_of"])
+    rule = Rule(**{name: value for name, value in wish.items() if value}) if any_of or none_of else None
+    if rule is not None:
+        expected = [(any_of is None or bool(one & set(any_of))) and not one & none_of for one in known]
+        assert items.matches("colour", rule).tolist() == expected
+    low, high = ends
+    if (low is not None or high is not None) and (low is None or high is None or low <= high):
+        asked = Rule(**{name: end for name, end in (("min", low), ("max", high)) if end is not None})
+        within = [s is not None and (low is None or s >= low) and (high is None or s <= high) for _, s in rows]
+        assert items.matches("size", asked).tolist() == within
