@@ -50,6 +50,9 @@ chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (25 minu
 	$(BIN)/python -m pytest -q -m chaos
 	@$(BIN)/python bench/reliability.py
 
+fuzz: fetch ## what the endpoint's own schema allows and forbids, five thousand times (4 minutes; part of make chaos)
+	$(BIN)/python -m pytest -q -m chaos tests/fuzz
+
 bench: fetch ## texts embedded, rows prepared, events trained, index queries and the demo by stage (25 minutes; BENCH_FULL=1: hours)
 	@$(BIN)/python bench/embedding.py --rounds 2 --count 300
 	@$(BIN)/python bench/prepare.py

@@ -7,6 +7,7 @@ manifests (or the sizes and times of the files) that it reads. Results stand in
 
 import fcntl
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -150,6 +151,9 @@ def run_stage(run: Run, name: str, kind: str, inputs: dict[str, Any], work: Call
         say(f"{name}: up to date ({target.relative_to(run.workspace)})")
         return existing
     say(f"{name}: started")
+    for left in target.parent.glob(f"{key}.*"):
+        if left.suffix in (".tmp", ".old"):  # of a run that was killed: this one holds the workspace
+            shutil.rmtree(left)
     start = time.monotonic()
     with new_folder(target) as folder:
         summary = work(folder)

@@ -138,7 +138,9 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
         return refuse("the body is not JSON that can be read", kind="json_invalid")
-    return refuse(str(error.detail), where="path", kind="http", status=error.status_code)
+    refusal = refuse(str(error.detail), where="path", kind="http", status=error.status_code)
+    refusal.headers.update(error.headers or {})  # such as which methods a path allows
+    return refusal
 
 
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:

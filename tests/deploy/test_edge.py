@@ -1,5 +1,6 @@
 """deploy/nginx.conf in front of the real endpoint: what it lets through, cuts off and strips."""
 
+import contextlib
 import json
 import socket
 import time
@@ -64,13 +65,14 @@ def test_headers_that_are_orders_to_serve_are_stripped(tmp_path):
               "serve_multiplexed_model_id": "../../x", "x-request-id": "y" * 5000}  # fmt: skip
     lines = "".join(f"{name}: {value}\r\n" for name, value in orders.items())
     echo = socket.create_server(("127.0.0.1", 0))
-    with echo, edge_of(f"127.0.0.1:{echo.getsockname()[1]}", tmp_path / "nginx") as address:
-        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as client:
-            client.sendall(f"GET /v1/release HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
-            connection, _ = echo.accept()
-            with connection:
-                seen = connection.recv(65_536).decode().lower()
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(echo)
+        address = stack.enter_context(edge_of(f"127.0.0.1:{echo.getsockname()[1]}", tmp_path / "nginx"))
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))))
+        client.sendall(f"GET /v1/release HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
+        connection = stack.enter_context(echo.accept()[0])
+        seen = connection.recv(65_536).decode().lower()
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     assert "x-kept: yes" in seen
     for name in orders:
         assert name == "x-kept" or name not in seen

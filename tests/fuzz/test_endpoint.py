@@ -16,7 +16,7 @@ from tests.serve.graphs import ask, publish, served
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 LEAST_CASES = 5_000
-EXAMPLES = int(os.environ.get("MOTET_FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("MOTET_FUZZ_EXAMPLES", "330"))
 """Of each operation, in the phase that draws."""
 CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
           "response_schema_conformance", "negative_data_rejection", "unsupported_method")  # fmt: skip
@@ -64,7 +64,7 @@ def test_a_fuzzed_endpoint_keeps_to_its_memory_of_json(endpoint):
     address, key = endpoint
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     hostile = [
-        b"[" * 20_000, b'{"k": ' + b"9" * 5_000 + b"}", b'{"user_id": "\\ud800"}', b'{"text": "\\u0000"}', b"\xff\xfe",
+        b"[" * 20_000, b'{"k": ' + b"9" * 5_000 + b"}", b'{"user_id": "\\ud800"}', b"\xff\xfe",
         b'{"k": 1e400}', b'{"k": NaN}', b'{"k": true}', b'{"k": "7"}', b"", b"null", b"[]", b'"x"',
         json.dumps({"history": ["x"] * 5_000}).encode(), json.dumps({"text": "\U0001f600" * 5_000}).encode(),
         b'{"k": 3, "k": 4, "secret": 1}',
