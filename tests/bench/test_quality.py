@@ -55,14 +55,6 @@ def test_ours_and_a_peer_are_asked_about_the_same_people_and_stand_in_one_table(
     assert "popularity" in page
 
 
-def test_ratings_and_calibration_by_a_split_file(tmp_path: Path, log) -> None:
-    rows = quality.ratings("R", tmp_path, log, 1, [])
-    assert [row["what"].partition(" ")[2] for row in rows] == list(quality.GOALS["R"])
-    found = {row["what"].partition(" ")[2]: row["ours"] for row in rows}
-    assert 0.5 < found["rmse"] < 1.3
-    assert found["like auc"] > 0.6
-
-
 def test_peers_alone_need_no_run_of_ours(tmp_path: Path, log, monkeypatch, capsys) -> None:
     monkeypatch.setattr(quality, "ours", functools.partial(pytest.fail, "the pipeline was run"))
     assert quality.ranking("L", tmp_path, log, 0, ["popularity"]) == []
