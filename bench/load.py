@@ -31,7 +31,7 @@ class Answer:
     """What came of one request."""
 
     due: float
-    """When it was to be sent, in seconds since 1970."""
+    """When it was to be sent, by `time.perf_counter`, which on Linux is one clock for all processes."""
     status: int
     seconds: float
     """From then to the end of its answer."""
@@ -45,11 +45,11 @@ class Answer:
 
 async def closed(url: str, bodies: list[str], clients: int, seconds: float) -> list[Answer]:
     """Return every answer."""
-    end, taken = time.time() + seconds, []
+    end, taken = time.perf_counter() + seconds, []
 
     async def one(client: aiohttp.ClientSession, own: list[str]) -> None:
         for body in cycle(own):
-            began = time.time()
+            began = time.perf_counter()
             if began > end:
                 return
             taken.append(await _ask(client, url, body, began))
@@ -62,12 +62,12 @@ async def closed(url: str, bodies: list[str], clients: int, seconds: float) -> l
 async def opened(url: str, bodies: list[str], rate: float, seconds: float) -> list[Answer]:
     """Return every answer, in the order in which they were due; arrivals are a Poisson process."""
     gaps = np.random.default_rng(0).exponential(1 / rate, round(rate * seconds))
-    due = time.time() + np.cumsum(gaps)
+    due = time.perf_counter() + np.cumsum(gaps)
 
     async with _client() as client:
 
         async def one(moment: float, body: str) -> Answer:
-            await asyncio.sleep(max(0.0, moment - time.time()))
+            await asyncio.sleep(max(0.0, moment - time.perf_counter()))
             return await _ask(client, url, body, moment)
 
         return list(await asyncio.gather(*map(one, due, cycle(bodies))))
@@ -85,9 +85,9 @@ async def _ask(client: aiohttp.ClientSession, url: str, body: str, began: float)
     try:
         async with client.post(url, data=body) as response:
             said = await response.text()
-            return Answer(began, response.status, time.time() - began, said)
+            return Answer(began, response.status, time.perf_counter() - began, said)
     except (aiohttp.ClientError, TimeoutError) as error:
-        return Answer(began, NO_ANSWER, time.time() - began, type(error).__name__)
+        return Answer(began, NO_ANSWER, time.perf_counter() - began, type(error).__name__)
 
 
 def main() -> None:

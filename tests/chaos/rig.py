@@ -101,7 +101,7 @@ def judge(answers: list[Seen], fault: float, catalogue: Collection[str], release
 
     Args:
         answers: of a load.
-        fault: when the fault came, in seconds since 1970.
+        fault: when the fault came, by `time.perf_counter` as the answers.
         catalogue: ids of all items.
         releases: those that may answer.
         k: the length that was asked for.

@@ -29,8 +29,8 @@ WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copy
           "os.link", "os.symlink", "os.truncate", "fcntl.flock"}  # fmt: skip
 
 
-def in_child(work) -> int:
-    """Run something in a forked process, which knows all modules already; return how it ended."""
+def start_child(work) -> int:
+    """Run something in a forked process, which knows all modules already; return its pid."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -38,7 +38,12 @@ def in_child(work) -> int:
             os._exit(0)
         except BaseException:  # the child must never go on as a test
             os._exit(9)
-    return os.waitpid(pid, 0)[1]
+    return pid
+
+
+def in_child(work) -> int:
+    """Run something in a forked process to its end; return how it ended."""
+    return os.waitpid(start_child(work), 0)[1]
 
 
 def publish_once(workspace: Path, draft: Path, report: Path, replay: bool, dies_at: int | None = None) -> None:
@@ -189,15 +194,7 @@ def test_f31_two_publish_at_once(workspace, draft, tmp_path):
         for _ in range(each):
             publish_once(workspace, draft, report, False)
 
-    children = []
-    for _ in range(2):
-        if (pid := os.fork()) == 0:
-            try:
-                many()
-                os._exit(0)
-            except BaseException:  # as above
-                os._exit(9)
-        children.append(pid)
+    children = [start_child(many) for _ in range(2)]
     ended = [os.waitpid(pid, 0)[1] for pid in children]
     made = [one for one in releases.all() if "forced" not in one.manifest]
     figures = {"published": len(made) - 1, "of": 2 * each, "damaged": is_sound(releases)[0]}

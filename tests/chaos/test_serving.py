@@ -61,7 +61,7 @@ def under_load(endpoint, inject, release, catalogue, repeats=REPEATS, after=lamb
     for _ in range(repeats):
         with load(endpoint, **how) as answers:
             time.sleep(FAULT_AT_S + 1.0)  # the generator takes a second to start
-            moment = time.time()
+            moment = time.perf_counter()
             inject()
             found.append(judge(answers(), moment, catalogue, {release.name}, K))
         after()
@@ -80,23 +80,25 @@ def test_f00_nothing_at_all(endpoint, release, catalogue):
     assert (found["lost"], found["wrong"]) == (0, 0)
 
 
+def signalled(endpoint, release, catalogue, name, number=signal.SIGKILL):
+    """Verdicts on loads during which a replica is sent a signal; each begins when all are there again."""
+    replicas = len(pids(name))
+    return under_load(
+        endpoint, lambda: os.kill(pids(name)[0], number), release, catalogue,
+        after=lambda: wait_for(lambda: len(pids(name)) == replicas),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_f35_a_replica_of_a_step_is_killed(endpoint, release, catalogue, name):
-    found = under_load(
-        endpoint, lambda: os.kill(pids(name)[0], signal.SIGKILL), release, catalogue,
-        after=lambda: wait_for(lambda: len(pids(name)) == 2),
-    )  # fmt: skip
+    found = signalled(endpoint, release, catalogue, name)
     record("F35", f"{name} killed", f"SIGKILL of one of two, {REPEATS} times", summed(found))
-    assert sum(one.lost for one in found) == 0
-    assert sum(one.wrong for one in found) == 0
+    assert sum(one.lost + one.wrong for one in found) == 0
 
 
 def test_f35_a_gateway_is_killed(endpoint, release, catalogue):
     """What is under way in it is lost, and no more: Serve does not repeat what a replica has taken."""
-    found = under_load(
-        endpoint, lambda: os.kill(pids("Gateway")[0], signal.SIGKILL), release, catalogue,
-        after=lambda: wait_for(lambda: len(pids("Gateway")) == 2),
-    )  # fmt: skip
+    found = signalled(endpoint, release, catalogue, "Gateway")
     record("F35", "Gateway killed", f"SIGKILL of one of two, {REPEATS} times", summed(found))
     assert max(one.lost for one in found) <= 8
     assert sum(one.wrong for one in found) == 0
@@ -169,19 +171,13 @@ def test_f42_the_controller_is_killed(endpoint, release, catalogue):
 
 @pytest.mark.parametrize("name", ["Conductor", "EventLog"])
 def test_f42_what_stands_beside_the_graph_is_killed(endpoint, release, catalogue, name):
-    found = under_load(
-        endpoint, lambda: os.kill(pids(name)[0], signal.SIGKILL), release, catalogue,
-        after=lambda: wait_for(lambda: len(pids(name)) == 1),
-    )  # fmt: skip
+    found = signalled(endpoint, release, catalogue, name)
     record("F42", f"{name} killed", f"SIGKILL of the only one, {REPEATS} times", summed(found))
     assert sum(one.lost + one.wrong for one in found) == 0
 
 
 def test_f45_a_replica_is_asked_to_end(endpoint, release, catalogue):
-    found = under_load(
-        endpoint, lambda: os.kill(pids("Retriever")[0], signal.SIGTERM), release, catalogue,
-        after=lambda: wait_for(lambda: len(pids("Retriever")) == 2),
-    )  # fmt: skip
+    found = signalled(endpoint, release, catalogue, "Retriever", signal.SIGTERM)
     record("F45", "Retriever told to end", f"SIGTERM of one of two, {REPEATS} times", summed(found))
     assert sum(one.lost + one.wrong for one in found) == 0
 
@@ -215,7 +211,7 @@ def test_f49_more_than_it_can_take(endpoint, release, catalogue, edge, tmp_path)
     grown = max(resident_mb(pid) - before for pid, before in gateways.items())
     taken = sorted(one.seconds for one in seen if one.status == 200)
     refused = sorted(one.seconds for one in seen if one.status == 429)
-    verdict = judge(seen, time.time(), catalogue, {release.name}, K)
+    verdict = judge(seen, time.perf_counter(), catalogue, {release.name}, K)
     figures = {
         "answers a second at most": round(most, 1), "requests": verdict.sent, "lost": verdict.lost,
         "wrong": verdict.wrong, "answered": len(taken), "of these fell back": verdict.fell_back,
@@ -241,7 +237,7 @@ def _rate(endpoint, rate, seconds, release, catalogue):
     with load(endpoint, rate=rate, seconds=seconds) as answers:
         seen = answers()
     good = sorted(one.seconds for one in seen if one.status == 200)
-    assert judge(seen, time.time(), catalogue, {release.name}, K).wrong == 0
+    assert judge(seen, time.perf_counter(), catalogue, {release.name}, K).wrong == 0
     return good[int(0.99 * (len(good) - 1))], len(good) / (seconds + good[-1])
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import threading
 import time
 
 import pytest
@@ -105,3 +106,33 @@ def test_more_than_it_may_pass_on_is_refused_at_once(edge, tmp_path):
                 one.close()
     assert (status, told["retry-after"], answer["detail"][0]["type"]) == (429, "1", "busy")
     assert seconds < 0.1
+
+
+def test_a_proxy_that_is_gone_is_passed_by(edge, tmp_path):
+    """Of two, one refuses connections and one cuts them off after the request was read: the living one is asked."""
+    upstream = edge.removeprefix("http://")  # an edge in front of an edge
+    with socket.create_server(("127.0.0.1", 0)) as cutter, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        dead = [f"server 127.0.0.1:{one.getsockname()[1]} max_fails=0;" for one in (cutter, nobody)]
+        over = threading.Event()
+        thread = threading.Thread(target=cut_off, args=(cutter, over))
+        thread.start()
+        try:
+            for lost in dead:
+                own = {f"server {upstream} max_fails=0;": f"{lost} server {upstream} max_fails=0;"}
+                with edge_of(upstream, tmp_path / "nginx", own) as address:
+                    found = [ask(address, "/v1/recommend", {"user_id": "u03", "k": 3}) for _ in range(10)]
+                assert [status for status, *_ in found] == [200] * 10
+        finally:
+            over.set()
+            thread.join()
+
+
+def cut_off(server: socket.socket, over: threading.Event) -> None:
+    """Read what comes, and hang up."""
+    server.settimeout(0.2)
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            connection, _ = server.accept()
+            connection.recv(65_536)
+            connection.close()

@@ -82,6 +82,21 @@ def _measured(folder: Path, tiny: Tiny, users: list[HeldOut], draft: Path, k: in
     return folder
 
 
+def test_what_the_gate_refuses_is_published_by_force_and_listed(workspace: Path, draft: Path, tmp_path: Path) -> None:
+    worse = write_report(tmp_path / "worse", 0.01)
+    said = _refused(_run("release", "publish", draft, worse, "--workspace", workspace))
+    assert "NDCG 0.0100, the current one has 0.2000" in said
+    assert said.endswith("or publish it with --force")
+    first = Releases(workspace).current_id()
+    shown = _run("release", "publish", draft, worse, "--workspace", workspace, "--force")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.strip() == Releases(workspace).current_id() != first
+    assert shown.stderr.startswith("forced: NDCG 0.0100, the current one has 0.2000 and release.max_drop allows")
+    assert _run("release", "rollback", "--workspace", workspace).stdout.strip() == first
+    rows = " ".join(_run("release", "list", "--workspace", workspace).stdout.split())
+    assert "forced; refused: rolled back to" in rows.replace("│ ", "").replace("│", "")
+
+
 @pytest.mark.slow
 def test_compare_says_which_is_better_or_that_it_is_noise(
     workspace: Path, draft: Path, tiny: Tiny, tmp_path: Path

@@ -133,7 +133,6 @@ class _Task:
 
     def __init__(self, name: str, kind: str, tables: list[pa.Table], owner_U: np.ndarray) -> None:
         self.name, self.rules = name, scored_kind(kind)
-        self.figures = self.rules.figures
         lengths_U = tables[0].column(f"label:{name}").combine_chunks().value_lengths().to_numpy()
         self.label_N = _flat(tables[0], f"label:{name}")
         self.said = [_flat(table, f"predicted:{name}") for table in tables]
@@ -154,7 +153,7 @@ class _Task:
             for draw_G in draw_RG
         ]
         found = []
-        for figure, larger in self.figures.items():
+        for figure, larger in self.rules.figures.items():
             ends = interval(np.array([gap for draw in draws if (gap := _gap(draw, figure)) is not None]))
             gap, (one, other) = _gap(whole, figure), (release[figure] for release in whole)
             if gap is not None and ends is not None and one is not None and other is not None:
@@ -172,7 +171,7 @@ class _Task:
     def _values(self, rows: np.ndarray, slates: np.ndarray) -> list[_Values]:
         """Return the figures of both releases over some events; None where the labels can't give one."""
         reports = [self.rules.report(said_N[rows], self.label_N[rows], slates) for said_N in self.said]
-        return [{name: _number(report[name]) for name in self.figures} for report in reports]
+        return [{name: _number(report[name]) for name in self.rules.figures} for report in reports]
 
 
 def _number(value: Any) -> float | None:

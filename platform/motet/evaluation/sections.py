@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import EvaluationError
-from motet.evaluation.bootstrap import ratio_interval
 from motet.evaluation.off_policy import Logged, estimates
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import (
@@ -17,7 +16,7 @@ from motet.evaluation.ranking_metrics import (
     novelty,
 )
 from motet.evaluation.sliced import slices
-from motet.evaluation.table_rows import Rows, attributes_of, found_of, ranked_rows, task_report
+from motet.evaluation.table_rows import Rows, attributes_of, found_of, interval_of, ranked_rows, task_report
 from motet.recipe import Recipe
 
 _LISTS_FOR_DIVERSITY = 2_000
@@ -72,13 +71,13 @@ def _ranking(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
         values = {metric: np.array([row["metrics"][name][metric] for row in rows]) for metric in METRICS}
         ndcg[name] = values["ndcg"]
         few = lists[:_LISTS_FOR_DIVERSITY]
-        systems[name] = {metric: _interval(values[metric], owner_N, recipe.seed) for metric in METRICS} | {
+        systems[name] = {metric: interval_of(values[metric], owner_N, recipe.seed) for metric in METRICS} | {
             "coverage": coverage(lists, items.num_rows),
             "diversity": _mean(diversity(one, attributes) for one in few),
             "novelty": _mean(novelty(one, counts_I) for one in few),
         }
     names = [name for name in systems if name != OURS]
-    differences = {name: _interval(ndcg[OURS] - ndcg[name], owner_N, recipe.seed) for name in names}
+    differences = {name: interval_of(ndcg[OURS] - ndcg[name], owner_N, recipe.seed) for name in names}
     counts = {"k": recipe.evaluate.k, "users": int(owner_N.max()) + 1, "lists": len(rows)}
     return counts | {"systems": systems, "differences": differences}
 
@@ -90,13 +89,6 @@ def _attributes(items: pa.Table) -> list[frozenset[str]]:
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
-
-
-def _interval(values_N: np.ndarray, owner_N: np.ndarray, seed: int) -> dict[str, float]:
-    """Return the mean over lists with its interval over users, who have one list, or one for each event."""
-    found = ratio_interval(values_N, np.ones(len(values_N)), owner_N, seed)
-    assert found is not None
-    return {"mean": float(values_N.mean()), "low": found[0], "high": found[1]}
 
 
 def off_policy(rows: Rows, recipe: Recipe) -> dict[str, Any] | None:

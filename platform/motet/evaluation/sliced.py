@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from motet.evaluation.bootstrap import ratio_interval
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import rank_metrics
 from motet.evaluation.slices import slices_of
-from motet.evaluation.table_rows import Rows, attributes_of, found_of, ranked_rows, task_report
+from motet.evaluation.table_rows import Rows, attributes_of, found_of, interval_of, ranked_rows, task_report
 from motet.recipe import Recipe
+from motet.task import Score
 
 POPULARITY = "popularity"
 
@@ -37,19 +37,20 @@ def slices(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
     counts_I = items.column("count").to_numpy()
     ranked = {id(row) for row in ranked_rows(rows, recipe)}
     systems = _systems(rows, ranked)
-    found = {}
+    said = [(score, found_of(score.name, rows)) for score in recipe.scores]
+    report = {}
     for name, within_N in slices_of(places_N, known_N, counts_I, attributes_of(items)).items():
         wanted: dict[int, set[int]] = {}
         for row, place in zip(owner_N[within_N], places_N[within_N], strict=True):
             if id(rows[row]) in ranked and place in rows[row]["wanted"]:
                 wanted.setdefault(int(row), set()).add(int(place))
-        found[name] = {
+        report[name] = {
             "events": int(within_N.sum()),
             "lists": len(wanted),
             "ndcg": {system: _ndcg(rows, wanted, system, recipe) for system in systems} if wanted else {},
-            "tasks": {score.name: _figures(score, *found_of(score.name, rows), within_N) for score in recipe.scores},
+            "tasks": {score.name: _figures(score, *found, within_N) for score, found in said},
         }
-    return found
+    return report
 
 
 def _systems(rows: Rows, ranked: set[int]) -> list[str]:
@@ -64,14 +65,11 @@ def _systems(rows: Rows, ranked: set[int]) -> list[str]:
 def _ndcg(rows: Rows, wanted: Mapping[int, set[int]], system: str, recipe: Recipe) -> dict[str, float]:
     k = recipe.evaluate.k
     values = [rank_metrics(rows[row]["lists"][system], targets, k)["ndcg"] for row, targets in wanted.items()]
-    values_N = np.array(values)
     _, owner_N = np.unique([rows[row]["user"] for row in wanted], return_inverse=True)
-    ends = ratio_interval(values_N, np.ones(len(values_N)), owner_N, recipe.seed)
-    assert ends is not None
-    return {"mean": float(values_N.mean()), "low": ends[0], "high": ends[1]}
+    return interval_of(np.array(values), owner_N, recipe.seed)
 
 
-def _figures(score: Any, found_N3: np.ndarray, owner_N: np.ndarray, within_N: np.ndarray) -> dict[str, Any]:
+def _figures(score: Score, found_N3: np.ndarray, owner_N: np.ndarray, within_N: np.ndarray) -> dict[str, Any]:
     """Return the figures by which the score's kind tells two releases apart, and the rows with a known label."""
     report = task_report(score, found_N3[within_N], owner_N[within_N])
     return {name: report[name] for name in (*score.task.rules.figures, "rows")}

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from motet.evaluation.bootstrap import ratio_interval
 from motet.recipe import Recipe
 from motet.task import Score
 
@@ -34,3 +35,10 @@ def attributes_of(items: pa.Table) -> dict[str, list[list[str]]]:
     """Return by category the values that each item has."""
     names = [name for name in items.column_names if name.startswith("attr:")]
     return {name.removeprefix("attr:"): [row or [] for row in items.column(name).to_pylist()] for name in names}
+
+
+def interval_of(values_N: np.ndarray, owner_N: np.ndarray, seed: int) -> dict[str, float]:
+    """Return the mean over lists with its interval over users, who have one list, or one for each event."""
+    found = ratio_interval(values_N, np.ones(len(values_N)), owner_N, seed)
+    assert found is not None
+    return {"mean": float(values_N.mean()), "low": found[0], "high": found[1]}

@@ -23,7 +23,8 @@ from motet.recommend import read_recipe
 from motet.retrieval.library import SOURCE_FILES
 from motet.storage import MANIFEST, manifest_problems, read_json, read_manifest, write_json, write_manifest
 
-FORMAT = 1
+FORMAT = 2
+"""2: model.json names signals, and the recipe has the gate of every task and slice."""
 REQUIRED = (
     "recipe.json", "features.json", "encoder.json", "whitening.safetensors", "model.safetensors", "model.json",
     "items.parquet", "vectors.safetensors", "index.faiss", "index.json", "content.faiss", "content.json",
