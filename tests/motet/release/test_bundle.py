@@ -104,8 +104,8 @@ def test_another_format_and_no_manifest_are_refused(release: Path) -> None:
     (release / "manifest.json").unlink()
     with pytest.raises(ReleaseError, match=r"is not a release: it has no manifest\.json"):
         verify(release)
-    write_manifest(release, {"format": 2, "recipe": "tiny"})
-    with pytest.raises(ReleaseError, match="bundle format 2 is not 1; publish it anew"):
+    write_manifest(release, {"format": 1, "recipe": "tiny"})
+    with pytest.raises(ReleaseError, match="bundle format 1 is not 2; publish it anew"):
         verify(release)
 
 
