@@ -62,7 +62,13 @@ class Embedder(Holder[Step]):
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _together(self, asked: list[tuple[str, Query]]) -> list[tuple[UserState | RequestError]]:
-        return await asyncio.to_thread(each_by_its_release, asked, lambda name, own: self.held.of(name).answers(own))
+        await self.held.ready({release for release, _ in asked})
+        if any(query.text or query.attributes for _, query in asked):
+            return await asyncio.to_thread(self._answers, asked)  # the language model may have to read something
+        return self._answers(asked)
+
+    def _answers(self, asked: list[tuple[str, Query]]) -> list[tuple[UserState | RequestError]]:
+        return each_by_its_release(asked, lambda name, own: self.held.of(name).answers(own))
 
     async def encode(self, release: str, texts: list[str]) -> list[TextVector]:
         """Return what a release's language model makes of texts of items."""

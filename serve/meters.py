@@ -45,7 +45,7 @@ class Meters:
         self._dropped = Counter("motet_records_dropped_total", "Answers that were not logged.")
         self._in_flight = Gauge("motet_in_flight", "Requests that are being answered.")
 
-        self._lock, self._tally = threading.Lock(), _Tally(float)
+        self._lock, self._tally, self._ongoing = threading.Lock(), _Tally(float), 0
         threading.Thread(target=self._flush, name="meters", daemon=True).start()
 
     def _count(self, counter: Counter, number: float, tags: dict[str, str]) -> None:
@@ -58,6 +58,7 @@ class Meters:
             time.sleep(_FLUSH_S)
             with self._lock:
                 waiting, self._tally = self._tally, _Tally(float)
+            self._in_flight.set(self._ongoing)
             for (counter, tags), number in waiting.items():
                 counter.inc(number, dict(tags))
 
@@ -90,8 +91,8 @@ class Meters:
         self._count(self._dropped, count, {})
 
     def in_flight(self, requests: int) -> None:
-        """Say how many requests are being answered."""
-        self._in_flight.set(requests)
+        """Say how many requests are being answered; it is known to others within a second."""
+        self._ongoing = requests
 
     def stages(self, stages: Stages, ranked: int, shown: int, capped: dict[str, int]) -> None:
         """Count the items of one answer, stage by stage."""

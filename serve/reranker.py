@@ -45,7 +45,8 @@ class Reranker(Holder[Step]):
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _together(self, asked: list[tuple[str, Asked]]) -> list[tuple[Ranked | RequestError]]:
-        return await asyncio.to_thread(each_by_its_release, asked, lambda name, own: self.held.of(name).answers(own))
+        await self.held.ready({release for release, _ in asked})
+        return each_by_its_release(asked, lambda name, own: self.held.of(name).answers(own))
 
     async def explain(
         self, release: str, user: UserState, candidates: Candidates, query: Query, item: str

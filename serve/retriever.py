@@ -10,7 +10,7 @@ from motet.recommend import Query, Whereabouts, explain_retrieval
 from motet.recommend import Retriever as Step
 from motet.recommend.recall import Recall, RecallWatch
 from motet.retrieval.state import Candidates, UserState
-from serve.held import Held, Holder, SameRelease
+from serve.held import Held, Holder, SameRelease, Turns
 from serve.item_log import LogPlace, open_item_log
 
 
@@ -26,12 +26,13 @@ class Retriever(Holder["_Watched"]):
 
     def __init__(self, folder: str, watched: bool = False, items: LogPlace | None = None) -> None:
         self.held = Held(lambda release: _Watched(release, items), Path(folder), watched)
-        self.same = SameRelease("retriever")
+        self.same, self.turns = SameRelease("retriever"), Turns()
 
     async def run(self, release: str, user: UserState, query: Query) -> Candidates:
         """Return the fused candidates."""
         self.same.require(release, user)
-        return await asyncio.to_thread(self._run, release, user, query)
+        await self.held.ready([release])
+        return await self.turns.do(lambda: self._run(release, user, query))
 
     def _run(self, release: str, user: UserState, query: Query) -> Candidates:
         one = self.held.of(release)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from motet.errors import RecipeError
 from motet.expressions import Expression, parse
+from motet.privacy.scrub import Scrub
 
 
 class Section(BaseModel):
@@ -212,6 +213,9 @@ class Clean(Section):
     """How far after the start of the run a timestamp may lie."""
     max_vocabulary: int = Field(default=100_000, ge=1)
     """Categories kept per column, most frequent first; the rest are unknown."""
+    scrub: Scrub = "patterns"
+    """What leaves e-mail addresses, phone and card numbers out of texts and titles before a model reads them, those of
+    requests and of posted items too: patterns, presidio (the package's extra `presidio`), or none."""
     unreadable_numbers: Literal["quarantine", "missing"] = "quarantine"
     """What becomes of an item or user whose number cannot be read: quarantine, or the number is missing."""
     missing: Missing = Missing()

@@ -6,6 +6,7 @@ from motet.data.reading import columns_by_file, list_splits
 from motet.data_settings import Entity, Table
 from motet.encoders.text import check_model_folder
 from motet.errors import DataError, EncoderError, RecipeError
+from motet.privacy.scrub import presidio_is_there
 from motet.recipe_file import LoadedRecipe
 from motet.task import DERIVED_COLUMNS
 
@@ -42,6 +43,11 @@ def check_inputs(loaded: LoadedRecipe) -> None:
         check_model_folder(loaded.recipe.encoder.model)
     except EncoderError as error:
         problems.append(f"{loaded.where('encoder', 'model')}: {error}")
+    if data.clean.scrub == "presidio" and not presidio_is_there():
+        problems.append(
+            f"{loaded.where('data', 'clean', 'scrub')}: presidio-analyzer is not installed; pip install "
+            "'motet[presidio]', or write scrub: patterns"
+        )
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
 

@@ -158,3 +158,11 @@ def test_a_propensity_that_the_log_lacks_is_said(folder: Path) -> None:
     (line,) = _problems(folder, "data.interactions.propensity=ratings")
     assert line.startswith("--set data.interactions.propensity=ratings: data.interactions.propensity: log.csv has no")
     assert "did you mean 'rating'?" in line
+
+
+def test_presidio_is_asked_for_only_where_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["data.clean.scrub=presidio"]
+    check_inputs(load_recipe(folder / "r.yaml", asked))
+    monkeypatch.setattr("motet.inputs.presidio_is_there", lambda: False)
+    with pytest.raises(RecipeError, match=r"presidio-analyzer is not installed; pip install 'motet\[presidio\]'"):
+        check_inputs(load_recipe(folder / "r.yaml", asked))

@@ -57,3 +57,11 @@ def test_a_real_model_finds_what_the_words_mean(minilm: Path, tmp_path: Path) ->
     for state, thing in zip(states, ("boat", "plane", "car"), strict=True):
         cosine_I = embedder.items.content_IW[:, :width] @ state.content_W[:width]
         assert embedder.items.titles[int(cosine_I.argmax())].endswith(thing)
+
+
+def test_what_reaches_a_person_does_not_reach_the_model(draft: Path) -> None:
+    embedder, read = Embedder(draft, threads=1), list[str]()
+    encode = embedder.encoder.encode
+    embedder.encoder.encode = lambda texts: read.extend(texts) or encode(texts)  # type: ignore[func-returns-value,method-assign]
+    embedder.run([Query(text="red car, ask joe@example.com")])
+    assert read == ["red car, ask [email]"]

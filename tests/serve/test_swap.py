@@ -6,21 +6,26 @@ import shutil
 import signal
 import threading
 import time
-from itertools import cycle
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from motet.cli import main
 from motet.data.parquet import read_parquet, write_parquet
+from motet.recommend import Reranker
+from motet.records.reader import sample_rows
+from motet.records.what_if import what_if
 from motet.release.bundle import release_id
 from motet.release.keys import Keys
 from motet.release.publish import Releases
-from motet.storage import read_manifest, write_manifest
+from motet.storage import read_json, read_manifest, write_json, write_manifest
 from tests.serve.graphs import PATIENT, TWO, ask, pids, publish, served, wait_until_exported
+from tests.serve.watching import USERS, Load, wait_for, wait_until_all, wait_until_served
 
 pytestmark = pytest.mark.slow
 
 SWAPS = 100
-USERS = [f"u{number:02d}" for number in range(24)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,8 @@ def releases(draft, report, tmp_path_factory):
     for number, weights in enumerate(({"watch": 1.0}, {"rating": 1.0})):
         surfaces = {"home": {"weights": weights}, "other": {"weights": {"watch": 1.0}}}
         canary = {"share": 0.5, "least_answers": 20, "max_slowdown": 50.0}
-        settings = {**PATIENT, "canary": canary, "deadline_ms": 5000.0, "gateway": TWO, "recall_share": 1.0}
+        settings = {**PATIENT, "canary": canary, "deadline_ms": 5000.0, "gateway": TWO, "recall_share": 1.0,
+                    "records": {"flush_s": 0.3}}  # fmt: skip
         (folder / str(number)).mkdir()
         release = publish(draft, report, folder / str(number), surfaces=surfaces, serve=settings)
         made.append(release)
@@ -46,51 +52,6 @@ def endpoint(ray_here, releases):
     one.rollback(first)
     with served(one.current(), watched=True) as address:
         yield address
-
-
-def told(address: str) -> list[dict]:
-    """What the endpoint says of itself, so many times that both Gateways have their say."""
-    return [ask(address, "/v1/release")[2] for _ in range(12)]
-
-
-def wait_until_served(address: str, name: str) -> float:
-    return wait_until_all(address, lambda about: about["release"] == name)
-
-
-def wait_until_all(address: str, holds, seconds: float = 20.0) -> float:
-    return wait_for(lambda: all(map(holds, told(address))), seconds)
-
-
-def wait_for(what, seconds: float = 20.0) -> float:
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < seconds
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
-class Load:
-    """Clients that ask until told to stop."""
-
-    def __init__(self, address: str, clients: int = 4) -> None:
-        self.answers, self.address, self.over = [], address, threading.Event()
-        self.threads = [threading.Thread(target=self._ask, args=(place,)) for place in range(clients)]
-
-    def _ask(self, place: int) -> None:
-        for user in cycle(USERS[place::4]):
-            if self.over.is_set():
-                return
-            self.answers.append(ask(self.address, "/v1/recommend", {"user_id": user, "k": 4}))
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def test_a_hundred_swaps_under_load_lose_nothing_and_mix_nothing(endpoint, releases):
@@ -187,11 +148,50 @@ def test_a_candidate_that_does_worse_is_dropped(endpoint, releases):
     assert {ask(endpoint, "/v1/recommend", {"user_id": user})[2]["release"] for user in USERS} == {first}
 
 
+def test_a_candidate_that_is_slower_is_dropped(endpoint, releases):
+    one, (first, second) = releases
+    slow = with_many_neighbours(one, second)
+    one.try_out(slow)
+    wait_until_all(endpoint, lambda about: about["canary"] is not None)
+    began, answers = time.monotonic(), []
+    while one.candidate_id() is not None:
+        assert time.monotonic() - began < 90
+        answers += [ask(endpoint, "/v1/recommend", {"user_id": user})[2] for user in USERS]
+    assert {answer["level"] for answer in answers} == {"full"}  # late, yet nobody went without
+    refused = wait_and_get(endpoint, slow)
+    assert refused.startswith("95 % of its answers came within")
+    assert "serve.canary.max_slowdown allows a factor of 3" in refused
+    assert {ask(endpoint, "/v1/recommend", {"user_id": user})[2]["release"] for user in USERS} == {first}
+
+
+def with_many_neighbours(one: Releases, name: str) -> str:
+    """A release that answers as another does, and later: each neighbour stands in its table 30,000 times."""
+
+    def slow_down(folder):
+        table = read_parquet(folder / "neighbours.parquet")
+        rows = np.repeat(np.arange(table.num_rows), 30_000)
+        write_parquet(folder / "neighbours.parquet", table.take(rows))
+        recipe = read_json(folder / "recipe.json")
+        recipe["serve"]["canary"]["max_slowdown"] = 3.0
+        write_json(folder / "recipe.json", recipe)
+
+    return made_from(one, name, slow_down)
+
+
 def without_titles(one: Releases, name: str) -> str:
     """A release that verifies and loads, and fails at each answer: its items have no titles."""
+
+    def spoil(folder):
+        write_parquet(folder / "items.parquet", read_parquet(folder / "items.parquet").drop_columns(["title"]))
+
+    return made_from(one, name, spoil)
+
+
+def made_from(one: Releases, name: str, change) -> str:
+    """A release that verifies, made of a changed copy of another."""
     folder = shutil.copytree(one.folder / name, one.folder / "aside")
     manifest = read_manifest(folder)
-    write_parquet(folder / "items.parquet", read_parquet(folder / "items.parquet").drop_columns(["title"]))
+    change(folder)
     (folder / "manifest.json").unlink()
     about = {key: value for key, value in manifest.items() if key not in ("files", "id")}
     made = release_id(write_manifest(folder, about))
@@ -248,6 +248,43 @@ def test_weights_change_for_all_with_the_key_and_stay(endpoint, releases):
     assert ask(endpoint, "/v1/recommend", {"user_id": "u03"})[2]["items"] == before
     keys.revoke("me")
     assert patch(endpoint, "home", body, key)[0] == 401
+
+
+def test_what_other_weights_would_change_is_what_they_change(endpoint, releases):
+    """First the question, answered from the log of answers; then the weights, and what users get then."""
+    one, (first, _) = releases
+    workspace, key = one.folder.parent, {"authorization": f"Bearer {Keys(one.folder.parent).add('us', ('admin',))}"}
+    before = lists(endpoint)
+    folder = workspace / "recommendations"
+    wait_for(lambda: before.keys() <= {row["request_id"] for row in sample_rows(folder, None)})
+    rows = [row for row in sample_rows(folder, None) if row["request_id"] in before]
+    reranker = Reranker(one.find(first), threads=1)
+    said = what_if(rows, lambda _: reranker, {"watch": 0.0, "rating": 1.0}, seed=0)
+    command = ["whatif", str(workspace), "--set", "rating=1", "--set", "watch=0"]
+    assert CliRunner().invoke(main, command).stdout.startswith("surface home with rating 1, watch 0: ")
+    assert patch(endpoint, "home", {"weights": {"rating": 1.0}}, key)[0] == 200
+    wait_until_all_serve(endpoint, {"home": {"rating": 1.0}})
+    after = {user: items for user, items in lists(endpoint).values()}
+    pairs = [(items, after[user]) for user, items in before.values()]
+    kept = [len({one["id"] for one in old} & {one["id"] for one in new}) for old, new in pairs]
+    assert said.requests == len(USERS)
+    assert said.overlap == pytest.approx(np.mean(kept))
+    assert 0 < said.lists_changed == pytest.approx(np.mean([ids_of(old) != ids_of(new) for old, new in pairs]))
+    means = [np.mean([one["scores"]["rating"] for one in new]) for _, new in pairs]
+    assert said.scores["rating"].after == pytest.approx(np.mean(means), abs=1e-5)
+    assert said.scores["rating"].after > said.scores["rating"].before
+    assert patch(endpoint, "home", {"weights": None}, key)[0] == 200
+    wait_until_all_serve(endpoint, {"home": {"watch": 1.0}})
+
+
+def lists(endpoint) -> dict[str, tuple[str, list[dict]]]:
+    """(user, items shown) by request."""
+    answers = {user: ask(endpoint, "/v1/recommend", {"user_id": user, "k": 4})[2] for user in USERS}
+    return {answer["request_id"]: (user, answer["items"]) for user, answer in answers.items()}
+
+
+def ids_of(items) -> list[str]:
+    return [one["id"] for one in items]
 
 
 def wait_until_all_serve(endpoint, surfaces) -> None:

@@ -19,6 +19,7 @@ from motet.data.reading import COUNT
 from motet.data.split import split_by_column
 from motet.data_settings import Clean, Entity, Interactions, ValueRange
 from motet.privacy.privacy import Privacy
+from motet.privacy.scrub import scrub
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _NOT_FINITE = r"(?i)^\s*[-+]?(nan|inf|infinity)\s*$"
@@ -138,14 +139,14 @@ def check_entities(
 
     Returns:
         id (string), each number column (float64), each category column (list of string), `text:<name>` of each
-        column of the text or the title, `_file`, `_row`, `_problem`, `_raw`.
+        column of the text or the title, scrubbed, `_file`, `_row`, `_problem`, `_raw`.
     """
     checked = Checked(table, table.column("_problem").combine_chunks())
     if privacy is not None and privacy.active:
         checked.hide(spec.id, privacy)
     checked.columns["id"] = _ids(checked, spec.id, clean.max_id_chars)
     for name in spec.shown:
-        checked.columns[f"text:{name}"] = _texts(checked, name, clean.max_text_chars)
+        checked.columns[f"text:{name}"] = scrub(_texts(checked, name, clean.max_text_chars), clean.scrub)
     for name in spec.categories:
         checked.columns[name] = _categories(checked, name, spec.multi.get(name), clean.max_text_chars)
     for name in spec.numbers:

@@ -22,6 +22,7 @@ from motet.model.io import load_model
 from motet.model.users import Events
 from motet.people import People, Person
 from motet.privacy.privacy import Privacy
+from motet.privacy.scrub import scrub_one
 from motet.privacy.watch import Watch
 from motet.recommend.attributes import with_attributes
 from motet.recommend.query import Query, read_recipe
@@ -174,7 +175,8 @@ class Embedder:
             level: Level = "history" if len(places_S) else nothing
             person = person.with_history(places_S, level)
         if query.text:
-            person = person.with_text(self.people.whitening.apply(self._raw_texts([query.text]))[0])
+            text = scrub_one(query.text, self.recipe.data.clean.scrub)
+            person = person.with_text(self.people.whitening.apply(self._raw_texts([text]))[0])
         return person
 
     def states(self, people: Sequence[Person]) -> list[UserState]:

@@ -126,3 +126,11 @@ def test_a_column_may_be_text_and_attribute() -> None:
 def test_a_title_of_any_kind(title: str, shown: str) -> None:
     (row,) = _check(Items(**_ITEMS, title=title), year=["1999"], genre=["a"])
     assert row[f"text:{title}"] == shown
+
+
+@pytest.mark.parametrize(("way", "title"), [("patterns", "from [email]"), ("none", "from joe@example.com")])
+def test_texts_are_scrubbed_as_the_recipe_says(way: str, title: str) -> None:
+    (row,) = _check(
+        clean=Clean.model_validate({"scrub": way}), title=["from joe@example.com"], genre=["joe@example.com"]
+    )
+    assert (row["text:title"], row["genre"]) == (title, ["joe@example.com"])
