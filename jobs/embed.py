@@ -2,10 +2,14 @@
 
     texts -> cached? -> encode the rest, batched by token length -> vectors by place -> whitening fitted on items
 
-A vector is cached under its text's hash, so a second run encodes nothing and one changed title encodes one row.
+A vector is cached under its text's hash, so a second run encodes nothing and one changed title encodes one row. A text
+that kills the process which encodes it, twice when it is alone in hand, counts as empty and is listed in
+`quarantine.jsonl`.
 """
 
+import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +23,13 @@ from jobs.cluster import devices_for
 from jobs.stages import Result, Run, code_version, run_stage
 from motet.data.parquet import read_parquet, write_parquet
 from motet.devices import EncoderDevices, Place
-from motet.encoders.cache import VectorCache, text_keys
+from motet.encoders.cache import VectorCache, in_hex, text_keys
+from motet.encoders.in_hand import FOLDER, MOST_KILLED, InHand
 from motet.encoders.text import TextEncoder, actor_threads, encoder_key, model_dim
 from motet.encoders.whitening import Moments, Whitening
 from motet.errors import DataError
 from motet.settings import EncoderSettings
-from motet.storage import fingerprint, write_json
+from motet.storage import fingerprint, write_atomic, write_json
 
 CODE = ("platform/motet/encoders", "platform/motet/devices.py", "jobs/embed.py")
 _ROWS = 1024
@@ -56,7 +61,23 @@ def _work(folder: Path, run: Run, prepared: Result) -> dict[str, Any]:
     write_json(folder / "encoder.json", {**settings.model_dump(mode="json"), "dim": dim, "key": cache.name})
     embedded = sum(row["embedded"] for row in rows)
     line = f"{counts['items']:,} items and {counts['users']:,} users, embedded {embedded:,} texts, rest from the cache"
-    return {"line": line, **counts, "embedded": embedded, "dim": dim, "seconds": span(rows)}
+    if left_out := _quarantine(folder, rows):
+        line += f"; {left_out:,} texts are left out, since they kill the process that encodes them (quarantine.jsonl)"
+    return {"line": line, **counts, "embedded": embedded, "left_out": left_out, "dim": dim, "seconds": span(rows)}
+
+
+def _quarantine(folder: Path, rows: list[dict[str, Any]]) -> int:
+    """List whose texts were left out, if any; return how many."""
+    reason = f"killed the process that encoded it, {MOST_KILLED} times alone"
+    lines = [
+        json.dumps({"kind": row["kind"], "key": key, "reason": reason})
+        for row in rows
+        for key in row["left_out"].split("\n")
+        if key
+    ]
+    if lines:
+        write_atomic(folder / "quarantine.jsonl", ("\n".join(lines) + "\n").encode())
+    return len(lines)
 
 
 def _texts(prepared: Path) -> ray.data.Dataset:
@@ -110,6 +131,7 @@ class EncoderActor:
     def __init__(self, settings: EncoderSettings, folder: str, cache: str, dim: int, place: Place) -> None:
         self.settings, self.folder, self.place = settings, Path(folder), place
         self.cache = VectorCache(Path(cache), dim)
+        self.hand = InHand(Path(cache) / FOLDER)
         self.encoder: TextEncoder | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -119,16 +141,15 @@ class EncoderActor:
         keys_N = text_keys(texts)
         vectors_ND, found_N = self.cache.get(keys_N)
         found_N |= np.array([not text for text in texts], bool)
-        embedded = 0
+        embedded, out_N = 0, np.zeros(len(texts), bool)
         if not found_N.all():
             began += self._load()
             missing_M, first_M = np.unique(keys_N[~found_N], return_index=True)
             rows_M = np.flatnonzero(~found_N)[first_M]
-            assert self.encoder is not None
-            self.cache.add(missing_M, self.encoder.encode([texts[row] for row in rows_M]))
-            vectors_ND, _ = self.cache.get(keys_N)
-            embedded = len(rows_M)
-        rows = self._write(table, vectors_ND, embedded)
+            embedded = self._encode(missing_M, [texts[row] for row in rows_M])
+            vectors_ND, there_N = self.cache.get(keys_N)
+            out_N = ~found_N & ~there_N
+        rows = self._write(table, vectors_ND, embedded, out_N)
         return pa.Table.from_pylist([{**row, "began": began, "ended": time.time()} for row in rows])
 
     def _load(self) -> float:
@@ -138,7 +159,27 @@ class EncoderActor:
             self.encoder = TextEncoder(self.settings, actor_threads(self.settings), self.place)
         return time.perf_counter() - start
 
-    def _write(self, table: pa.Table, vectors_ND: np.ndarray, embedded: int) -> list[dict[str, Any]]:
+    def _encode(self, keys_M: np.ndarray, texts: list[str]) -> int:
+        """Encode texts into the cache, all but those that kill; return how many."""
+        assert self.encoder is not None
+        names, done = in_hex(keys_M), 0
+        self.hand.look()
+        killers = self.hand.killers()
+        rest = [row for row, name in enumerate(names) if name not in killers]
+        free, groups = self.hand.groups([names[row] for row in rest])
+        for group in (free, *groups):
+            rows = [rest[place] for place in group]
+            take = partial(self._take, [names[row] for row in rows])
+            if rows:
+                self.cache.add(keys_M[rows], self.encoder.encode([texts[row] for row in rows], take))
+            done += len(rows)
+        self.hand.take([])
+        return done
+
+    def _take(self, names: list[str], rows: Sequence[int]) -> None:
+        self.hand.take([names[row] for row in rows])
+
+    def _write(self, table: pa.Table, vectors_ND: np.ndarray, embedded: int, out_N: np.ndarray) -> list[dict[str, Any]]:
         kinds_N = np.array(table.column("kind").to_pylist())
         rows = []
         for kind in np.unique(kinds_N):
@@ -150,7 +191,9 @@ class EncoderActor:
                 write_parquet(self.folder / "items" / f"part-{fingerprint(keys.to_pylist())}.parquet", part)
             moments = Moments.of(vectors_ND[chosen])
             packed = np.concatenate([moments.sum_D, moments.outer_DD.reshape(-1)]) if kind == "items" else np.zeros(0)
-            rows.append({"kind": str(kind), "rows": len(chosen), "embedded": embedded, "moments": packed.tobytes()})
+            out = table.column("key").take(pa.array(chosen[out_N[chosen]], pa.int64())).to_pylist()
+            said = {"embedded": embedded, "left_out": "\n".join(out), "moments": packed.tobytes()}
+            rows.append({"kind": str(kind), "rows": len(chosen), **said})
             embedded = 0
         return rows
 

@@ -113,6 +113,7 @@ def rollback(
 def canary(
     name: Annotated[str | None, typer.Argument(help="The release to try out.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Even if it was refused.")] = False,
     workspace: Workspace = _HERE,
 ) -> None:
     """Try a release out on some users of a running endpoint, or end the trial."""
@@ -122,7 +123,7 @@ def canary(
         releases = Releases(workspace)
         if stop == (name is not None):
             raise ReleaseError("say either which release to try out, or --stop; motet release list shows the releases")
-        typer.echo(releases.drop_candidate() if name is None else releases.try_out(name))
+        typer.echo(releases.drop_candidate() if name is None else releases.try_out(name, again))
 
 
 @release_commands.command()

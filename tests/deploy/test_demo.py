@@ -107,11 +107,15 @@ def test_ctrl_c_ends_the_endpoint_with_its_records_written(demo):
         env |= {"RAY_TMPDIR": folder, "HF_HUB_OFFLINE": "1"}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, **streams)
-        for line in process.stdout:
-            if "its page is at" in line:
-                break
-        assert ask(f"http://127.0.0.1:{port}", {"user_id": "7", "k": 3})["level"] == "full"
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        said, _ = process.communicate(timeout=60)
+        try:
+            for line in process.stdout:
+                if "its page is at" in line:
+                    break
+            assert ask(f"http://127.0.0.1:{port}", {"user_id": "7", "k": 3})["level"] == "full"
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            said, _ = process.communicate(timeout=60)
+        except BaseException:
+            process.kill()
+            raise
     assert (process.returncode, said) == (0, "serve: ending\n")
     assert len(list((workspace / "recommendations").glob("*.parquet"))) == before + 1

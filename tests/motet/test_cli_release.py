@@ -217,6 +217,10 @@ def test_a_release_is_tried_out_promoted_or_given_up(workspace: Path, draft: Pat
     assert _run("release", "canary", "--stop", *here).stdout.strip() == first
     assert releases.candidate_id() is None
     assert "is not being tried out" in _refused(_run("release", "canary", "--stop", *here))
+    releases.drop_candidate(releases.try_out(first), "it is slow")
+    assert f"{first} was refused: it is slow" in _refused(_run("release", "canary", first, *here))
+    assert _run("release", "canary", first, "--again", *here).stdout.strip() == first
+    releases.drop_candidate()
     assert "either which release to try out, or --stop" in _refused(_run("release", "canary", *here))
     _run("release", "canary", first, *here)
     assert _run("release", "promote", *here).stdout.strip() == first

@@ -51,9 +51,11 @@ def served(release: Path, watched: bool = False):
 
     from serve.run import start
 
-    yield start(release, port=free_port(), watched=watched)
-    serve.shutdown()
-    wait_until_gone()
+    try:
+        yield start(release, port=free_port(), watched=watched)
+    finally:
+        serve.shutdown()
+        wait_until_gone()
 
 
 def wait_until_gone(seconds: float = 90.0) -> None:

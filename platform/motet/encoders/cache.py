@@ -29,7 +29,12 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
 
 def hex_keys(texts: Sequence[str]) -> list[str]:
     """Return the key of each text in hex."""
-    return [key.ljust(KEY_BYTES, b"\0").hex() for key in text_keys(texts).tolist()]
+    return in_hex(text_keys(texts))
+
+
+def in_hex(keys_N: np.ndarray) -> list[str]:
+    """Return keys in hex."""
+    return [key.ljust(KEY_BYTES, b"\0").hex() for key in keys_N.tolist()]
 
 
 @dataclass(frozen=True)

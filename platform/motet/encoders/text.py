@@ -5,7 +5,7 @@ texts -> tokens -> batches of like length -> model -> pooling -> unit vectors [N
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -114,8 +114,12 @@ class TextEncoder:
         self.model: Any = model.eval().to(self.device)
         self.dim = int(model.config.hidden_size)
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def encode(self, texts: Sequence[str], taking: Callable[[Sequence[int]], None] = lambda rows: None) -> np.ndarray:
         """Return unit vectors, float32 [len(texts), dim]; an empty text is encoded like any other.
+
+        Args:
+            texts: to encode.
+            taking: is told the rows that are about to be worked on: all of them, then those of each batch.
 
         Raises:
             EncoderError: if the model gives a number that is not finite.
@@ -124,6 +128,7 @@ class TextEncoder:
 
         if not len(texts):
             return np.zeros((0, self.dim), np.float32)
+        taking(range(len(texts)))
         tokens = self.tokenizer(list(texts), truncation=True, max_length=self.settings.max_tokens)["input_ids"]
         lengths_N = np.array([len(ids) for ids in tokens])
         vectors_ND = np.zeros((len(texts), self.dim), np.float32)
@@ -133,6 +138,7 @@ class TextEncoder:
             batches = [order_N[start : start + size] for start in range(0, len(order_N), size)]
             made = (self._padded([tokens[row] for row in chosen_B]) for chosen_B in batches)
             for chosen_B, padded in zip(batches, ahead(made, self.place.ahead), strict=True):
+                taking(chosen_B.tolist())
                 vectors_ND[chosen_B] = self._forward(*padded)
         if not np.isfinite(vectors_ND).all():
             raise EncoderError(f"encoder.model = {self.settings.model!r} gave numbers that are not finite")

@@ -183,18 +183,23 @@ class Releases:
         except FileNotFoundError:
             return None
 
-    def try_out(self, name: str) -> str:
+    def try_out(self, name: str, again: bool = False) -> str:
         """Make a release the candidate, which an endpoint tries on `serve.canary.share` of its users; return its id.
+
+        Args:
+            name: of the release.
+            again: even if it was refused, which is forgotten.
 
         Raises:
             ReleaseError: if there is none of that name, it does not verify, it is the current one, or it was refused.
         """
         with self.locked():
             self.verified(name)
-            if (because := self.refused().get(name)) is not None:
-                raise ReleaseError(f"{name} was refused: {because}; motet release rollback {name} serves it")
+            if not again and (because := self.refused().get(name)) is not None:
+                raise ReleaseError(f"{name} was refused: {because}; motet release canary {name} --again tries it")
             if name == self.current_id():
                 raise ReleaseError(f"{name} is the current release already; try out another one")
+            self._refuse(name, None)
             write_atomic(self.folder / CANDIDATE, name + "\n")
             return name
 

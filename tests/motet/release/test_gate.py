@@ -140,5 +140,7 @@ def test_a_candidate_that_was_dropped_for_a_reason_is_not_tried_again(
     assert releases.drop_candidate() == second  # no reason is given
     releases.try_out(second)
     assert releases.drop_candidate(second, "it is slow") == second
-    with pytest.raises(ReleaseError, match=f"{second} was refused: it is slow; motet release rollback {second} serves"):
+    with pytest.raises(ReleaseError, match=f"{second} was refused: it is slow; motet release canary {second} --again"):
         releases.try_out(second)
+    assert releases.try_out(second, again=True) == second
+    assert releases.refused() == {}
