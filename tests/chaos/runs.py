@@ -1,0 +1,53 @@
+"""Pipelines in processes of their own, with a Ray of their own, and how to end them."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.rig import ROOT
+
+
+@contextmanager
+def own_environment() -> Iterator[dict[str, str]]:
+    """The environment of a process with a Ray of its own."""
+    folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    yield {**own, "RAY_TMPDIR": folder}
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(file: Path, environment, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "jobs/pipeline.py", str(file), *more]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True)  # fmt: skip
+
+
+def finish(process: subprocess.Popen, expected: int = 0) -> str:
+    said = process.communicate(timeout=200)[1]
+    assert process.returncode == expected, said[-3000:]
+    return said
+
+
+def kill(process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
+    """End a driver, and then what is left of the Ray that it started."""
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    for one in started:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+    psutil.wait_procs(started, 20)
+
+
+def first_words(line: str) -> str:
+    """What is said before the first semicolon, without the name of the error."""
+    return line.split(": ", 1)[1].split("; ")[0]

@@ -1,0 +1,185 @@
+"""Faults while texts are embedded: what dies, what kills, and what the next run finds."""
+
+import contextlib
+import json
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+
+from motet.data.parquet import read_parquet
+from motet.storage import read_manifest
+from tests.chaos.rig import ROOT, record, wait_for
+from tests.chaos.runs import finish, kill, own_environment, start
+from tests.synthetic import events, recipe, users, write_csv, write_recipe
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+MANY = 4_000
+
+
+@pytest.fixture
+def apart():
+    with own_environment() as environment:
+        yield environment
+
+
+def write_many(folder: Path, model: Path) -> Path:
+    """The shop with 4,000 items, each with a text of its own."""
+    write_csv(folder / "events.csv", events())
+    write_csv(folder / "users.csv", users())
+    rows = [
+        {"item_id": f"i{n}", "title": f"item number {n} of many", "genres": "comedy", "year": 1990} for n in range(MANY)
+    ]
+    write_csv(folder / "items.csv", rows)
+    return write_recipe(folder / "shop.yaml", recipe(folder, model))
+
+
+def vectors(workspace: Path) -> dict[str, np.ndarray]:
+    (folder,) = (workspace / "embedded").iterdir()
+    table = read_parquet(folder / "items")
+    rows = table.column("vector").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+    keys = table.column("key").to_pylist()
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, rows, strict=True))
+
+
+def embedded(workspace: Path) -> int:
+    (folder,) = (workspace / "embedded").iterdir()
+    return int(read_manifest(folder)["summary"]["embedded"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, minilm):
+    """The vectors of a run that nothing befell."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with own_environment() as environment:
+        finish(start(write_many(folder, minilm), environment, "--until", "embed"))
+    return vectors(folder / "workspace")
+
+
+def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, int]:
+    """Rows that are lost, and rows that are other ones."""
+    other = sum(not np.allclose(found[key], row, atol=1e-5) for key, row in expected.items() if key in found)
+    return {"rows": len(expected), "lost": len(expected.keys() - found.keys()), "other vectors": other}
+
+
+def test_f01_a_worker_is_killed_while_texts_are_embedded(tmp_path, minilm, apart, undisturbed):
+    process = start(write_many(tmp_path, minilm), apart, "--until", "embed")
+    killed = []
+
+    def found() -> bool:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                if "EncoderActor" in " ".join(child.cmdline()):
+                    child.kill()
+                    killed.append(child.pid)
+            except psutil.Error:
+                continue
+        return bool(killed) or process.poll() is not None
+
+    wait_for(found, 60)
+    finish(process)
+    assert killed
+    figures = same(vectors(tmp_path / "workspace"), undisturbed)
+    record("F01", "a worker that embeds is killed", "SIGKILL of an actor of the pool, once", figures)
+    assert (figures["lost"], figures["other vectors"]) == (0, 0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_f08_the_embed_job_is_killed_and_run_again(tmp_path, minilm, apart, undisturbed, share):
+    """What was embedded is in the cache, and is not embedded again."""
+    file = write_many(tmp_path, minilm)
+    process, cache = start(file, apart, "--until", "embed"), tmp_path / "workspace" / "embeddings"
+    wait_for(partial(_is_ripe, cache, share * MANY, process), 120)
+    assert process.poll() is None, "it was over before it could be killed"
+    kill(process)
+    had, began = _cached(cache), time.monotonic()
+    finish(start(file, apart, "--until", "embed"))
+    found = same(vectors(tmp_path / "workspace"), undisturbed)
+    figures = {
+        "texts embedded before": had, "after": embedded(tmp_path / "workspace"),
+        "of these again": had + embedded(tmp_path / "workspace") - _cached(cache),
+        **found, "seconds of the second run": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+    record(
+        "F08", f"the embed job killed at {share:.0%}, and run again", f"SIGKILL of the driver, {MANY:,} texts", figures
+    )
+    assert had >= share * MANY
+    assert (figures["of these again"], found["lost"], found["other vectors"]) == (0, 0, 0)
+
+
+def _is_ripe(cache: Path, texts: float, process: subprocess.Popen) -> bool:
+    return _cached(cache) >= texts or process.poll() is not None
+
+
+def _cached(cache: Path) -> int:
+    """Texts in the cache, by the files that are whole."""
+    count = 0
+    for path in cache.rglob("*.arrow"):
+        with contextlib.suppress(OSError, pa.ArrowInvalid), pa.memory_map(str(path)) as file:
+            count += pa.ipc.open_file(file).read_all().num_rows
+    return count
+
+
+KILLER = """
+import importlib.abc, importlib.machinery, os, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name != "motet.encoders.text":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            forward = module.TextEncoder._forward
+
+            def dies(self, ids, mask):
+                (poison,) = self.tokenizer("poison", add_special_tokens=False)["input_ids"]
+                if (ids == poison).any():
+                    os._exit(1)
+                return forward(self, ids, mask)
+
+            module.TextEncoder._forward = dies
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+"""A sitecustomize by which a process dies at once, without a word, when it encodes a text with the word poison."""
+
+
+def test_f03_a_text_kills_each_process_that_encodes_it(tmp_path, minilm, apart, undisturbed):
+    """It is found in the hands of those who died, left out, and all others are embedded."""
+    file = write_many(tmp_path, minilm)
+    rows = (tmp_path / "items.csv").read_text().replace("item number 1234 of many", "poison")
+    (tmp_path / "items.csv").write_text(rows)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(KILLER)
+    path = f"{tmp_path / 'site'}:{ROOT / 'platform'}:{ROOT}"
+    began = time.monotonic()
+    said = finish(start(file, {**apart, "PYTHONPATH": path}, "--until", "embed"))
+    seconds = time.monotonic() - began
+    (folder,) = (tmp_path / "workspace" / "embedded").iterdir()
+    (left_out,) = [json.loads(line) for line in (folder / "quarantine.jsonl").read_text().splitlines()]
+    found = vectors(tmp_path / "workspace")
+    others = {key: row for key, row in undisturbed.items() if key != left_out["key"]}
+    figures = {"left out": 1, **same(found, others), "seconds of the job": round(seconds, 1)}
+    record(
+        "F03", "a text kills each process that encodes it", "os._exit in the worker, whenever it is encoded", figures
+    )
+    assert read_manifest(folder)["summary"]["left_out"] == 1
+    assert left_out["reason"].startswith("killed the process that encoded it")
+    assert not found[left_out["key"]].any()
+    assert "1 texts are left out" in said
+    assert (figures["lost"], figures["other vectors"]) == (0, 0)
+    assert seconds < 150
