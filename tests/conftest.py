@@ -128,3 +128,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory, minilm: Path, ray_here: None)
     run = Run(load_recipe(write_shop(folder, minilm)))
     claim_workspace(run)
     return run, run_pipeline(run), folder
+
+
+@pytest.fixture
+def bucket():
+    """An S3-compatible store on this machine."""
+    boto3 = pytest.importorskip("boto3")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
+    client.create_bucket(Bucket="shop")
+    yield client, f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    server.stop()

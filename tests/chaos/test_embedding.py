@@ -16,6 +16,7 @@ from motet.data.parquet import read_parquet
 from motet.storage import read_manifest
 from tests.chaos.rig import ROOT, record, wait_for
 from tests.chaos.runs import finish, kill, own_environment, start
+from tests.nodes import several_nodes
 from tests.synthetic import events, recipe, users, write_csv, write_recipe
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -112,6 +113,24 @@ def test_f08_the_embed_job_is_killed_and_run_again(tmp_path, minilm, apart, undi
     )
     assert had >= share * MANY
     assert (figures["of these again"], found["lost"], found["other vectors"]) == (0, 0, 0)
+
+
+def test_f11_a_node_is_lost_while_texts_are_embedded(tmp_path, minilm, apart, undisturbed):
+    """Of three, one on which an encoder works."""
+    file, cache = write_many(tmp_path, minilm), tmp_path / "workspace" / "embeddings"
+    pool = ["--set", "encoder.actors=2", "--set", "encoder.num_cpus=1"]
+    with several_nodes(3, apart) as nodes:
+        process = start(file, nodes.environment, "--until", "embed", *pool)
+        wait_for(partial(_is_ripe, cache, 0.2 * MANY, process), 150)
+        assert process.poll() is None, "it was over before a node could be lost"
+        nodes.kill(next(iter(nodes.homes("EncoderActor") & nodes.others)))
+        began = time.monotonic()
+        finish(process)
+        seconds = time.monotonic() - began
+    found = same(vectors(tmp_path / "workspace"), undisturbed)
+    figures = {**found, "seconds from then to the end": round(seconds, 1)}
+    record("F11", "a node is lost while texts are embedded", "one of three, without a word, in the middle", figures)
+    assert (found["lost"], found["other vectors"]) == (0, 0)
 
 
 def _is_ripe(cache: Path, texts: float, process: subprocess.Popen) -> bool:

@@ -184,22 +184,6 @@ def test_users_without_events_and_events_without_a_user_row_are_kept(tmp_path, m
     assert (rows["u0"]["events"], rows["u0"]["text"]) == (20, "")
 
 
-@pytest.fixture
-def bucket():
-    """An S3-compatible store on this machine."""
-    boto3 = pytest.importorskip("boto3")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
-    client.create_bucket(Bucket="shop")
-    yield client, f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
-
-
 def test_tables_are_read_from_s3(tmp_path, minilm, bucket):
     client, options = bucket
     file = write_shop(tmp_path, minilm)

@@ -11,6 +11,7 @@ import torch
 from motet.errors import DataError, RequestError
 from motet.kinds.calibration import sigmoid
 from motet.recommend import Query, Recommender, Retriever, read_recipe
+from motet.recommend.memo import Memo
 from motet.storage import read_json, write_json
 from tests.builders import ITEMS
 
@@ -226,6 +227,7 @@ def test_several_requests_at_once_are_answered_as_one_by_one(
     for of, method in ((embedder.model.users, "forward"), (reranker.model, "task_scores")):
         whole = getattr(of, method)
         monkeypatch.setattr(of, method, lambda *rows, w=whole, m=method: calls.append((m, len(rows[0]))) or w(*rows))
+    monkeypatch.setattr(embedder, "_memo", Memo(0))
     states = embedder.answers([queries[0], wrong, *queries[1:]])
     assert isinstance(states[1], RequestError)
     users = [state for state in states if not isinstance(state, RequestError)]

@@ -25,12 +25,16 @@ from motet.privacy.privacy import Privacy
 from motet.privacy.scrub import scrub_one
 from motet.privacy.watch import Watch
 from motet.recommend.attributes import with_attributes
+from motet.recommend.memo import Memo, content_key
 from motet.recommend.query import Query, read_recipe
 from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.state import Level, UserState
 from motet.storage import read_json
 from motet.training.validation import last_output
 from motet.training.windows import LIKING_UNKNOWN
+
+_MOST_KNOWN = 10_000
+"""Vectors of users that are kept, such as 2.5 MB of 64 numbers each."""
 
 
 class Embedder:
@@ -53,6 +57,7 @@ class Embedder:
         self.model, _ = load_model(folder)
         self.threads = threads
         self._encoders = {} if encoders is None else encoders
+        self._memo = Memo(_MOST_KNOWN)
         self._live: LiveUsers | None = None
         self._live_items: LiveItems | None = None
         self._watch, self._privacy, self._forgetting = Watch(None), Privacy(None), threading.Lock()
@@ -188,17 +193,26 @@ class Embedder:
             done += [self._state(person, raw_D) for person, raw_D in zip(batch, raw_BD, strict=True)]
         return done
 
-    @torch.inference_mode()
     def _tower(self, people: Sequence[Person]) -> np.ndarray:
-        length = self.recipe.model.history
-        inputs = self.people.inputs(people, length)
-        users = self.model.users
-        prefix_BD = users.prefix(*(torch.from_numpy(inputs[name]) for name in ("text", "slots", "numbers")))
-        valid_BS = torch.from_numpy(inputs["valid"])
-        events_BSD = torch.from_numpy(self.items.vectors_ID[inputs["items"]])
-        labels_BST, gaps_BS, away_BP = (torch.from_numpy(inputs[name]) for name in ("labels", "gaps", "away"))
-        outputs_BPD = users(prefix_BD, Events(events_BSD, labels_BST, gaps_BS, valid_BS, away_BP))
-        return np.asarray(last_output(outputs_BPD, valid_BS).numpy())
+        """Return what the tower makes of people [B, D], of those of whom it has not just been asked."""
+        inputs = self.people.inputs(people, self.recipe.model.history)
+        inputs["events"] = self.items.vectors_ID[inputs.pop("items")]
+        keys = [content_key(array[row] for array in inputs.values()) for row in range(len(people))]
+        known = self._memo.find(keys)
+        new = [row for row, one in enumerate(known) if one is None]
+        if new:
+            made = self._run_tower({name: array[new] for name, array in inputs.items()})
+            self._memo.keep([keys[row] for row in new], made)
+            for row, raw_D in zip(new, made, strict=True):
+                known[row] = raw_D
+        return np.stack([one for one in known if one is not None])
+
+    @torch.inference_mode()
+    def _run_tower(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        users, of = self.model.users, {name: torch.from_numpy(array) for name, array in inputs.items()}
+        prefix_BD = users.prefix(of["text"], of["slots"], of["numbers"])
+        outputs_BPD = users(prefix_BD, Events(of["events"], of["labels"], of["gaps"], of["valid"], of["away"]))
+        return np.asarray(last_output(outputs_BPD, of["valid"]).numpy())
 
     def _state(self, person: Person, raw_D: np.ndarray) -> UserState:
         dated = person.asked_ms is not None and len(person.timestamps_S) > 0

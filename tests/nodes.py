@@ -1,0 +1,109 @@
+"""Several Ray nodes on this machine, in a process of their own: `python tests/nodes.py 3` is that process.
+
+It prints the address, then a line for each actor with the node that it came to life on. A node that it reads the id of
+it takes down as a power cut would. It ends when nobody writes to it any more.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Nodes:
+    """A cluster of so many nodes with one CPU each.
+
+    Args:
+        count: of the nodes, the head among them.
+        environment: of its processes; with a RAY_TMPDIR of its own.
+    """
+
+    def __init__(self, count: int, environment: dict[str, str]) -> None:
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "platform"), environment.get("PYTHONPATH", "")])
+        self.environment = {**environment, "PYTHONPATH": paths}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, str(count)], env=self.environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self._seen: list[tuple[str, str]] = []
+        assert self.process.stdout is not None
+        first = json.loads(self.process.stdout.readline())
+        self.environment["RAY_ADDRESS"], self.others = first["address"], frozenset(first["others"])
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._seen.append(tuple(json.loads(line)))
+
+    def homes(self, kind: str) -> set[str]:
+        """The nodes on which actors came to life whose class has this in its name."""
+        return {node for name, node in list(self._seen) if kind in name}
+
+    def kill(self, node: str) -> None:
+        """Take down one of `others`, which are all but the head."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{node}\n")
+        self.process.stdin.flush()
+
+
+@contextmanager
+def several_nodes(count: int, environment: dict[str, str]) -> Iterator[Nodes]:
+    """A cluster, for as long as this lasts."""
+    nodes = Nodes(count, environment)
+    try:
+        yield nodes
+    finally:
+        assert nodes.process.stdin is not None
+        nodes.process.stdin.close()
+        nodes.process.wait(60)
+
+
+def _actors() -> Iterator[tuple[str, str]]:
+    import ray
+
+    for one in ray._private.state.actors().values():
+        if one["State"] == "ALIVE":
+            yield one["ActorClassName"], one["Address"]["NodeID"]
+
+
+def _main(count: int) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    size = {"num_cpus": 1, "object_store_memory": 150 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=size)
+    more = {node.node_id: node for node in (cluster.add_node(**size) for _ in range(count - 1))}
+    ray.init(address=cluster.address, log_to_driver=False)
+    print(json.dumps({"address": cluster.address, "others": list(more)}), flush=True)
+    over = threading.Event()
+
+    def watch() -> None:
+        seen: set[tuple[str, str]] = set()
+        while not over.is_set():
+            for one in set(_actors()) - seen:
+                seen.add(one)
+                print(json.dumps(one), flush=True)
+            time.sleep(0.2)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    for line in sys.stdin:
+        cluster.remove_node(more.pop(line.strip()), allow_graceful=False)
+    over.set()
+    watching.join()
+    ray.shutdown()
+    with contextlib.suppress(Exception):  # a node that was taken down is not there to be ended
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))
