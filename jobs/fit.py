@@ -111,7 +111,9 @@ def network_trainer(run: Run, prepared: Result, embedded: Result, labels: Labels
         train_worker,
         train_loop_config=config,
         scaling_config=ray.train.ScalingConfig(
-            num_workers=devices.workers, use_gpu=devices.place.gpu, resources_per_worker=resources
+            num_workers=devices.workers if devices.least == devices.workers else (devices.least, devices.workers),
+            use_gpu=devices.place.gpu,
+            resources_per_worker=resources,
         ),
         torch_config=TorchConfig(backend=devices.backend),
         run_config=ray.train.RunConfig(

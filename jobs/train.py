@@ -36,7 +36,8 @@ CODE = (
     "jobs/estimates_counting.py", "jobs/estimates_latent.py", "jobs/warm.py",
 )  # fmt: skip
 WHO_TRAINS = {
-    "workers", "cpus_per_worker", "threads_per_worker", "use_gpu", "compile", "rows_in_memory", "max_failures",
+    "workers", "min_workers", "cpus_per_worker", "threads_per_worker", "use_gpu", "compile", "rows_in_memory",
+    "max_failures",
 }  # fmt: skip
 """Settings of `train` that change how fast a network is trained, and the order of its batches, but not its targets."""
 

@@ -1,4 +1,4 @@
-"""Several Ray nodes on this machine, in a process of their own: `python tests/nodes.py 3` is that process.
+"""Several Ray nodes on this machine, in a process of their own: `python tests/nodes.py 2 1` is that process.
 
 It prints the address, then a line for each actor with the node that it came to life on. A node that it reads the id of
 it takes down as a power cut would. It ends when nobody writes to it any more.
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,18 +19,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Nodes:
-    """A cluster of so many nodes with one CPU each.
+    """A cluster.
 
     Args:
-        count: of the nodes, the head among them.
+        cpus: of each node, the head first; what Ray thinks that they have.
         environment: of its processes; with a RAY_TMPDIR of its own.
     """
 
-    def __init__(self, count: int, environment: dict[str, str]) -> None:
+    def __init__(self, cpus: Sequence[int], environment: dict[str, str]) -> None:
         paths = os.pathsep.join([str(ROOT), str(ROOT / "platform"), environment.get("PYTHONPATH", "")])
         self.environment = {**environment, "PYTHONPATH": paths}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(count)], env=self.environment, text=True,
+            [sys.executable, __file__, *map(str, cpus)], env=self.environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self._seen: list[tuple[str, str]] = []
@@ -56,9 +56,9 @@ class Nodes:
 
 
 @contextmanager
-def several_nodes(count: int, environment: dict[str, str]) -> Iterator[Nodes]:
+def several_nodes(cpus: Sequence[int], environment: dict[str, str]) -> Iterator[Nodes]:
     """A cluster, for as long as this lasts."""
-    nodes = Nodes(count, environment)
+    nodes = Nodes(cpus, environment)
     try:
         yield nodes
     finally:
@@ -75,13 +75,13 @@ def _actors() -> Iterator[tuple[str, str]]:
             yield one["ActorClassName"], one["Address"]["NodeID"]
 
 
-def _main(count: int) -> None:
+def _main(cpus: Sequence[int]) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    size = {"num_cpus": 1, "object_store_memory": 150 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=size)
-    more = {node.node_id: node for node in (cluster.add_node(**size) for _ in range(count - 1))}
+    sizes = [{"num_cpus": own, "object_store_memory": 150 << 20} for own in cpus]
+    cluster = Cluster(initialize_head=True, head_node_args=sizes[0])
+    more = {node.node_id: node for node in (cluster.add_node(**size) for size in sizes[1:])}
     ray.init(address=cluster.address, log_to_driver=False)
     print(json.dumps({"address": cluster.address, "others": list(more)}), flush=True)
     over = threading.Event()
@@ -106,4 +106,4 @@ def _main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]))
+    _main([int(one) for one in sys.argv[1:]])

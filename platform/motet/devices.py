@@ -79,6 +79,7 @@ class TrainDevices:
     Attributes:
         place: of each worker.
         workers: how many; 0 is the job's own process.
+        least: with how many it goes on when nodes are lost.
         cpus: of each worker.
         backend: of torch.distributed.
         compiled: the user tower goes through torch.compile.
@@ -86,6 +87,7 @@ class TrainDevices:
 
     place: Place
     workers: int
+    least: int
     cpus: float
     backend: Literal["nccl", "gloo"]
     compiled: bool
@@ -118,7 +120,7 @@ def choose(recipe: Recipe, resources: Mapping[str, float]) -> Devices:
         resources: what Ray reports, such as {"CPU": 8.0, "GPU": 1.0}.
     """
     encoder, train = recipe.encoder, recipe.train
-    workers = max(1, train.workers)
+    least, setting = train.least_workers, "train.workers" if train.min_workers is None else "train.min_workers"
     return Devices(
         encoder=_encoder(encoder, resources),
         train=_train(train),
@@ -130,8 +132,8 @@ def choose(recipe: Recipe, resources: Mapping[str, float]) -> Devices:
                 Ask("GPU", encoder.num_gpus, "encoder.num_gpus"),
             ),
             "train": (
-                Ask("CPU", train.workers * train.cpus_per_worker, "train.workers x train.cpus_per_worker"),
-                Ask("GPU", workers * train.use_gpu, "train.workers with train.use_gpu"),
+                Ask("CPU", least * train.cpus_per_worker, f"{setting} x train.cpus_per_worker"),
+                Ask("GPU", max(1, least) * train.use_gpu, f"{setting} with train.use_gpu"),
             ),
             "index": (Ask("GPU", float(recipe.index.gpu), "index.gpu"),),
             "serve": (Ask("GPU", encoder.num_gpus, "encoder.num_gpus"),),
@@ -150,7 +152,8 @@ def _encoder(settings: EncoderSettings, resources: Mapping[str, float]) -> Encod
 
 def _train(settings: TrainSettings) -> TrainDevices:
     place, backend = (ON_GPU, "nccl") if settings.use_gpu else (ON_CPU, "gloo")
-    return TrainDevices(place, settings.workers, settings.cpus_per_worker, backend, settings.compile)  # type: ignore[arg-type]
+    workers, least = settings.workers, settings.least_workers
+    return TrainDevices(place, workers, least, settings.cpus_per_worker, backend, settings.compile)  # type: ignore[arg-type]
 
 
 def of_process(num_gpus: float, visible: int) -> Place:

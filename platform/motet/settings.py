@@ -101,6 +101,8 @@ class TrainSettings(Section):
 
     workers: int = Field(default=2, ge=0)
     """Data-parallel workers; 0 runs the loop in the job's own process."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Workers with which a run begins, or goes on after a node was lost, if there are no more; `workers` if not set."""
     cpus_per_worker: float = Field(default=0.5, gt=0)
     """CPUs that Ray reserves for each worker."""
     threads_per_worker: int = Field(default=1, ge=1)
@@ -141,6 +143,17 @@ class TrainSettings(Section):
     """Windows that a worker keeps after the first epoch; more than that are streamed in every epoch."""
     max_failures: int = Field(default=3, ge=0)
     """Worker failures that are survived from the last checkpoint."""
+
+    @property
+    def least_workers(self) -> int:
+        """Workers without which there is no training."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @model_validator(mode="after")
+    def _fewer_than_all(self) -> "TrainSettings":
+        if self.least_workers > self.workers:
+            raise ValueError(f"min_workers = {self.min_workers} is above workers = {self.workers}; lower it")
+        return self
 
     @model_validator(mode="after")
     def _held_back_comes_back(self) -> "TrainSettings":

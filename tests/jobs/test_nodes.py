@@ -1,4 +1,4 @@
-"""The pipeline on three nodes: tables in an S3-compatible store, the workspace in a folder that all of them see."""
+"""Several nodes: the pipeline on three of them, training that loses one, and a run that others go on with."""
 
 import subprocess
 import sys
@@ -9,7 +9,9 @@ import pytest
 from jobs.embed import load_vectors
 from motet.data.parquet import read_parquet
 from motet.release.publish import Releases
-from tests.chaos.runs import own_environment
+from motet.storage import read_manifest
+from tests.chaos.rig import wait_for
+from tests.chaos.runs import finish, kill, own_environment, start
 from tests.nodes import ROOT, several_nodes
 from tests.synthetic import write_shop
 
@@ -31,7 +33,7 @@ def test_all_stages_run_across_three_nodes_and_give_what_one_gives(tmp_path, min
         client.upload_file(str(tmp_path / f"{name}.csv"), "shop", f"{name}/part-0.csv")
         changes.append(f"data.{table}.path='s3://test:test@shop/{name}{options}'")
     words = [word for change in changes for word in ("--set", change)]
-    with own_environment() as environment, several_nodes(3, environment) as nodes:
+    with own_environment() as environment, several_nodes([1, 1, 1], environment) as nodes:
         command = [sys.executable, "jobs/pipeline.py", str(file), *words]
         done = subprocess.run(command, cwd=ROOT, env=nodes.environment, capture_output=True, text=True, timeout=300)
         homes = {kind: nodes.homes(kind) for kind in ("EncoderActor", "RayTrainWorker")}
@@ -45,3 +47,56 @@ def test_all_stages_run_across_three_nodes_and_give_what_one_gives(tmp_path, min
     own, expected = load_vectors(results["embed"].folder / "items")
     assert sorted(places) == sorted(own)
     np.testing.assert_allclose(vectors[np.argsort(places)], expected[np.argsort(own)], atol=1e-5)
+
+
+LONG = ["--until", "train", "--set", "train.epochs=12", "--set", "train.patience=12", "--set", "model.layers=3"]
+
+
+def epochs_of(said: str) -> list[int]:
+    """The epochs that a run says it trained."""
+    return [int(line.split("epoch ")[1].split("/")[0]) for line in said.splitlines() if "train: epoch " in line]
+
+
+def two_epochs(workspace, process) -> None:
+    """Wait until a run has two epochs behind it."""
+    wait_for(lambda: len(list(workspace.glob("runs/*.checkpoints/epoch-*/manifest.json"))) >= 2
+             or process.poll() is not None, 150)  # fmt: skip
+    assert process.poll() is None
+
+
+def selected(workspace) -> float:
+    """The validation metric of the network that a run chose."""
+    (folder,) = (one for one in (workspace / "runs").iterdir() if one.suffix != ".checkpoints")
+    return read_manifest(folder)["summary"]["validation"]["watch.ndcg"]
+
+
+def test_training_that_loses_a_node_goes_on_with_fewer_workers(tmp_path, encoder_folder):
+    """Each of the two workers takes two CPUs of Ray's, so that the node that stays has room for one."""
+    (tmp_path / "alone").mkdir()
+    file, alone = write_shop(tmp_path, encoder_folder), write_shop(tmp_path / "alone", encoder_folder)
+    pool = ["train.workers=2", "train.min_workers=1", "train.cpus_per_worker=2"]
+    words = [*LONG, *(word for change in pool for word in ("--set", change))]
+    with own_environment() as environment, several_nodes([3, 2], environment) as nodes:
+        process = start(file, nodes.environment, *words)
+        two_epochs(tmp_path / "workspace", process)
+        assert len(nodes.homes("RayTrainWorker")) == 2
+        nodes.kill(*nodes.others)
+        said = finish(process)
+    assert epochs_of(said) == list(range(1, 13))
+    with own_environment() as environment:
+        finish(start(alone, environment, *LONG, "--set", "train.workers=0"))
+    assert selected(tmp_path / "workspace") == pytest.approx(selected(tmp_path / "alone" / "workspace"), abs=0.1)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_what_two_workers_began_one_or_four_go_on_with(tmp_path, encoder_folder, workers):
+    file, workspace = write_shop(tmp_path, encoder_folder), tmp_path / "workspace"
+    share = ["--set", "train.cpus_per_worker=0.2"]
+    with own_environment() as environment:
+        process = start(file, environment, *LONG, *share, "--set", "train.workers=2")
+        two_epochs(workspace, process)
+        kill(process)
+        said = finish(start(file, environment, *LONG, *share, "--set", f"train.workers={workers}"))
+    trained = epochs_of(said)
+    assert trained == list(range(trained[0], 13))
+    assert trained[0] > 2

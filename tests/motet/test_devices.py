@@ -55,6 +55,11 @@ def test_training_on_gpus_speaks_nccl() -> None:
         ({"train": {"workers": 2, "use_gpu": True}}, "train", "train.workers with train.use_gpu asks for 2 GPUs"),
         ({"train": {"workers": 0, "use_gpu": True}}, "train", "train.workers with train.use_gpu asks for 1 GPUs"),
         ({"train": {"workers": 8}}, "train", "train.workers x train.cpus_per_worker asks for 4 CPUs"),
+        (
+            {"train": {"workers": 8, "min_workers": 6}},
+            "train",
+            "train.min_workers x train.cpus_per_worker asks for 3 CPUs",
+        ),
         ({"encoder": {"num_gpus": 0.5}}, "embed", "encoder.num_gpus asks for 0.5 GPUs"),
         ({"encoder": {"num_gpus": 0.5}}, "serve", "encoder.num_gpus asks for 0.5 GPUs"),
         ({"index": {"gpu": True}}, "index", "index.gpu asks for 1 GPUs"),
