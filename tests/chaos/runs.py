@@ -31,8 +31,8 @@ def start(file: Path, environment, *more: str) -> subprocess.Popen:
                             text=True)  # fmt: skip
 
 
-def finish(process: subprocess.Popen, expected: int = 0) -> str:
-    said = process.communicate(timeout=200)[1]
+def finish(process: subprocess.Popen, expected: int = 0, seconds: float = 200) -> str:
+    said = process.communicate(timeout=seconds)[1]
     assert process.returncode == expected, said[-3000:]
     return said
 

@@ -24,6 +24,23 @@ def apart():
         yield environment
 
 
+def test_f02_a_row_that_nobody_can_read(tmp_path, encoder_folder, apart):
+    """One among thousands: bytes that are no text, a quote that never ends, too many columns. Its neighbours stay."""
+    rows, broken = events(), [b'u1,"i1,4,16', b"\xff\xfe,i1,3,1600000000", b"u1,i1,3,1600000000,and,more"]
+    file = write_shop(tmp_path, encoder_folder)
+    header, *lines = (tmp_path / "events.csv").read_bytes().splitlines()
+    for place, line in enumerate(broken):
+        lines.insert(137 + 100 * place, line)
+    (tmp_path / "events.csv").write_bytes(b"\n".join([header, *lines]) + b"\n")
+    finish(start(file, apart, "--until", "prepare"))
+    (folder,) = (tmp_path / "workspace" / "prepared").iterdir()
+    ledger = read_json(folder / "ledger.json")["interactions"]
+    held = read_parquet(folder / "quarantine").num_rows
+    figures = {"read": ledger["read"], "kept or merged": ledger["kept"] + ledger["merged"], "quarantined": held}
+    record("F02", "a row that nobody can read", "no text, an endless quote, too many columns", figures)
+    assert figures == {"read": len(rows) + 3, "kept or merged": len(rows), "quarantined": 3}
+
+
 def test_f04_a_file_of_the_input_is_cut(tmp_path, encoder_folder):
     file = write_shop(tmp_path, encoder_folder)
     write_parquet(tmp_path / "events.parquet", pa.Table.from_pylist(events()))

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from motet.data.parquet import read_parquet, write_parquet
 from motet.errors import MotetError
 from motet.release import publish
 from motet.release.bundle import verify
 from motet.release.publish import Releases
 from motet.settings import ReleaseSettings
+from motet.storage import write_manifest
+from tests.builders import Tiny
 from tests.chaos.rig import record
+from tests.drafts import write_draft
 from tests.motet.release.test_gate import _report, _written
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -243,3 +247,43 @@ def test_f33_a_rollback_takes_a_moment_and_remembers(workspace, draft, tmp_path)
     record("F33", "rollback", "motet release rollback", figures)
     assert seconds < 2
     assert bad in releases.refused()
+
+
+PARTS = {
+    "the index": ("index.faiss", "index.json"),
+    "the index of contents": ("content.faiss", "content.json"),
+    "the vectors": ("vectors.safetensors",),
+    "the network": ("model.safetensors", "model.json"),
+    "the users": ("users.parquet",),
+    "the encoder's whitening": ("whitening.safetensors",),
+}
+
+
+def test_f30_a_part_of_another_version(workspace, draft, tmp_path, encoder_folder):
+    """Of a network of another width, or of another catalogue; the manifest lists each file as it is."""
+    releases, report = Releases(workspace), _written(tmp_path / "report", _report())
+    wider = write_draft(Tiny.of(encoder_folder, train={"epochs": 1}, model={"dim": 12}), tmp_path / "wider")
+    before, kept = releases.current_id(), {}
+    for what, names in PARTS.items():
+        mixed = shutil.copytree(draft, tmp_path / what)
+        for name in names:
+            shutil.copyfile(wider / name, mixed / name)
+        kept[what] = _is_refused(releases, mixed, report)
+    shorter = shutil.copytree(draft, tmp_path / "shorter")
+    items = read_parquet(shorter / "items.parquet")
+    write_parquet(shorter / "items.parquet", items.slice(0, items.num_rows - 1))
+    kept["a shorter list of items"] = _is_refused(releases, shorter, report)
+    figures = {"refused": f"{sum(kept.values())} of {len(kept)}"}
+    record("F30", "a part of another version", ", ".join(kept), figures)
+    assert [what for what, refused in kept.items() if not refused] == []
+    assert releases.current_id() == before
+
+
+def _is_refused(releases: Releases, draft: Path, report: Path) -> bool:
+    (draft / "manifest.json").unlink()
+    write_manifest(draft, {"stage": "index"})
+    try:
+        releases.publish(draft, report, SETTINGS, {"recipe": "tiny"})
+    except MotetError:
+        return True
+    return False

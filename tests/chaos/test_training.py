@@ -1,14 +1,17 @@
 """Faults of training: what dies while a network is made, and what the next run finds."""
 
+import contextlib
 import itertools
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from motet.release.publish import Releases
@@ -57,13 +60,44 @@ def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, enco
                "seconds to the end": round(time.monotonic() - began, 1)}  # fmt: skip
     damage = "; a bit of the newest checkpoint flipped, Ray's snapshot torn" if how == "killed" else ""
     record(
-        "F16",
+        "F16" if how == "killed" else "F23",
         f"the training job is {how}",
         f"{'SIGKILL' if how == 'killed' else 'SIGTERM'} of the driver{damage}",
         figures,
     )
     assert trained[-1] == 40
     assert figures["epochs lost"] <= (2 if how == "killed" else 1)
+
+
+def test_f15_one_of_two_workers_is_killed(tmp_path, encoder_folder, apart):
+    file, workspace = write_shop(tmp_path, encoder_folder), tmp_path / "workspace"
+    process = start(file, apart, *LONG, "--set", "train.workers=2")
+    wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 120)
+    assert process.poll() is None
+    reached = int(epochs_of(workspace)[-1].parent.name.removeprefix("epoch-"))
+    _a_worker_of(process).kill()
+    began = time.monotonic()
+    wait_for(lambda: len(_lines(workspace)) > reached + 1, 120)
+    seconds = time.monotonic() - began
+    said = finish(process)
+    trained = [int(line.split("epoch ")[1].split("/")[0]) for line in said.splitlines() if "train: epoch " in line]
+    figures = {"epochs before": reached, "trained in all": len(trained), "seconds to the next epoch": round(seconds, 1)}
+    record("F15", "one of two training workers is killed", "SIGKILL, once", figures)
+    assert trained == list(range(1, 41))
+
+
+def _a_worker_of(process: subprocess.Popen) -> psutil.Process:
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                return child
+    raise AssertionError("nobody trains")
+
+
+def _lines(workspace: Path) -> list[str]:
+    """The epochs that a run has written down."""
+    found = workspace.glob("runs/*.checkpoints/metrics.jsonl")
+    return [line for path in found for line in path.read_text().splitlines()]
 
 
 def test_f17_killed_at_every_step_of_a_checkpoint(tmp_path, tiny):

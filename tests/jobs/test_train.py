@@ -140,15 +140,8 @@ def test_a_killed_worker_costs_at_most_the_epoch_it_was_in(tmp_path, minilm, ref
 def test_who_trains_is_no_part_of_what_is_trained(shop):
     run, results, _ = shop
     asked = {}
-    for change in (
-        "workers=1",
-        "workers=4",
-        "min_workers=2",
-        "use_gpu=true",
-        "rows_in_memory=5",
-        "learning_rate=0.5",
-        "epochs=3",
-    ):
+    free = ("workers=1", "workers=4", "min_workers=2", "use_gpu=true", "rows_in_memory=5")
+    for change in (*free, "learning_rate=0.5", "epochs=3"):
         name, value = change.split("=")
         settings = run.recipe.train.model_copy(update={name: json.loads(value)})
         recipe = run.recipe.model_copy(update={"train": settings})

@@ -65,6 +65,7 @@ _ITEMS = {"path": "x", "text": ["title"]}
         (ModelSettings, {"dropout": 1}, "less than 1"),
         (TrainSettings, {"learning_rate": float("inf")}, "finite number"),
         (TrainSettings, {"epochs": 1.5}, "valid integer"),
+        (TrainSettings, {"workers": 2, "min_workers": 3}, "min_workers = 3 is above workers = 2; lower it"),
         (TrainSettings, {"held_back": 2}, "held_back = 2 leaves the latest training events out; set refit: true"),
         (ModelSettings, {"estimates": "some"}, "'auto', 'factors', 'items', 'priors' or 'none'"),
         (IndexSettings, {"kind": "lsh"}, "'auto', 'flat', 'sq8', 'ivf', 'ivfpq' or 'hnsw'"),

@@ -12,14 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from motet.cli import main
-from motet.data.parquet import read_parquet, write_parquet
 from motet.recommend import Reranker
 from motet.records.reader import sample_rows
 from motet.records.what_if import what_if
-from motet.release.bundle import release_id
 from motet.release.keys import Keys
 from motet.release.publish import Releases
-from motet.storage import read_json, read_manifest, write_json, write_manifest
+from tests.serve.bad_releases import with_many_neighbours, without_titles
 from tests.serve.graphs import PATIENT, TWO, ask, pids, publish, served, wait_until_exported
 from tests.serve.watching import USERS, Load, wait_for, wait_until_all, wait_until_served
 
@@ -162,41 +160,6 @@ def test_a_candidate_that_is_slower_is_dropped(endpoint, releases):
     assert refused.startswith("95 % of its answers came within")
     assert "serve.canary.max_slowdown allows a factor of 3" in refused
     assert {ask(endpoint, "/v1/recommend", {"user_id": user})[2]["release"] for user in USERS} == {first}
-
-
-def with_many_neighbours(one: Releases, name: str) -> str:
-    """A release that answers as another does, and later: each neighbour stands in its table 30,000 times."""
-
-    def slow_down(folder):
-        table = read_parquet(folder / "neighbours.parquet")
-        rows = np.repeat(np.arange(table.num_rows), 30_000)
-        write_parquet(folder / "neighbours.parquet", table.take(rows))
-        recipe = read_json(folder / "recipe.json")
-        recipe["serve"]["canary"]["max_slowdown"] = 3.0
-        write_json(folder / "recipe.json", recipe)
-
-    return made_from(one, name, slow_down)
-
-
-def without_titles(one: Releases, name: str) -> str:
-    """A release that verifies and loads, and fails at each answer: its items have no titles."""
-
-    def spoil(folder):
-        write_parquet(folder / "items.parquet", read_parquet(folder / "items.parquet").drop_columns(["title"]))
-
-    return made_from(one, name, spoil)
-
-
-def made_from(one: Releases, name: str, change) -> str:
-    """A release that verifies, made of a changed copy of another."""
-    folder = shutil.copytree(one.folder / name, one.folder / "aside")
-    manifest = read_manifest(folder)
-    change(folder)
-    (folder / "manifest.json").unlink()
-    about = {key: value for key, value in manifest.items() if key not in ("files", "id")}
-    made = release_id(write_manifest(folder, about))
-    folder.rename(one.folder / made)
-    return made
 
 
 def wait_and_get(endpoint, name):
