@@ -69,16 +69,19 @@ def in_full(address: str) -> bool:
 
 def test_f44_a_node_is_lost(release):
     """Of two, each with a replica of each step; the proxy is on the other."""
-    with own_environment() as environment, several_nodes([2, 2], environment) as nodes:
-        with serving(release, nodes.environment) as address:
-            wait_for(lambda: all(in_full(address) for _ in range(20)), 120)
-            homes = {name: nodes.homes(f":{name}") for name in ("Gateway", "Embedder", "Retriever", "Reranker")}
-            with load(address, seconds=30.0) as answers:
-                time.sleep(FAULT_AT_S + 1.0)
-                moment = time.perf_counter()
-                nodes.kill(*nodes.others)
-                found = judge(answers(), moment, catalogue(release), {release.name}, K)
-            assert in_full(address)
+    with (
+        own_environment() as environment,
+        several_nodes([2, 2], environment) as nodes,
+        serving(release, nodes.environment) as address,
+    ):
+        wait_for(lambda: all(in_full(address) for _ in range(20)), 120)
+        homes = {name: nodes.homes(f":{name}") for name in ("Gateway", "Embedder", "Retriever", "Reranker")}
+        with load(address, seconds=30.0) as answers:
+            time.sleep(FAULT_AT_S + 1.0)
+            moment = time.perf_counter()
+            nodes.kill(*nodes.others)
+            found = judge(answers(), moment, catalogue(release), {release.name}, K)
+        assert in_full(address)
     figures = summed([found]) | {"steps with a replica there": sum(len(one) == 2 for one in homes.values())}
     record("F44", "a node is lost", "one of two, without a word; 20 requests a second for 30 s", figures)
     assert found.wrong == 0
