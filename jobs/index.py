@@ -6,7 +6,9 @@ sources as of validation's end, and the network that was refitted, if any
                                -> the bundle's draft, that is evaluated on the test part and released
 """
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from motet.recipe import Recipe
 from motet.recommend import read_recipe
 from motet.retrieval.index import VectorIndex, measure_recall, require_recall, widened
 from motet.retrieval.index_kinds import choose_kind
+from motet.retrieval.sharded import build_parts, part_bounds, part_paths
+from motet.settings import IndexSettings
 from motet.storage import read_json, write_file_atomic, write_json
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
@@ -120,7 +124,7 @@ def _build_index(vectors_ID: np.ndarray, recipe: Recipe, path: Path) -> None:
     """Write a FAISS index; with `index.gpu` it is built in a task that has a GPU."""
 
     def build(vectors_ID: np.ndarray, gpu: bool) -> None:
-        VectorIndex.build(vectors_ID, recipe.index, gpu).save(path)
+        build_parts(vectors_ID, recipe.index, path, gpu)
 
     gpus = choose(recipe, ray.cluster_resources()).index_gpus
     if gpus:
@@ -139,23 +143,33 @@ def _measure(folder: Path, recipe: Recipe) -> tuple[float, str]:
     states = embedder.states([embedder.people.find(names[place]) for place in chosen])
     items = embedder.items
     queries = {
-        "index.faiss": (items.unit_ID.base, np.stack([state.vector_D for state in states])),
-        "content.faiss": (items.content_IW.base, np.stack([state.content_W for state in states])),
+        "index.faiss": (np.asarray(items.unit_ID), np.stack([state.vector_D for state in states])),
+        "content.faiss": (np.asarray(items.content_IW), np.stack([state.content_W for state in states])),
     }
     recalls = {}
     for name, (matrix, asked) in queries.items():
-        index, asked = VectorIndex.load(folder / name, matrix), asked[asked.any(1)]
-        if recipe.index.kind == "auto":
-            index, recalls[name] = widened(index, matrix, asked, recipe.index.recall_floor)
-            index.save_settings(folder / name)
-        else:
-            recalls[name] = measure_recall(index, matrix, asked)
-        how = f", nprobe {index.settings.nprobe}" if index.kind == "ivf" else ""
-        say(f"index: {name} finds {recalls[name]:.3f} of the best 100{how}")
-        require_recall(recalls[name], f"{index.kind} index ({name})", recipe.index)
-    kind, why = choose_kind(recipe.index, len(items))
+        recalls[name] = min(_measure_parts(folder / name, matrix, asked[asked.any(1)], recipe.index))
+    bounds = part_bounds(len(items), recipe.index.shards)
+    kind, why = choose_kind(recipe.index, bounds[1])
     say(f"index: {kind}, since {why}")
     return recalls["index.faiss"], kind
+
+
+def _measure_parts(path: Path, matrix_ID: np.ndarray, asked_QD: np.ndarray, settings: IndexSettings) -> Iterator[float]:
+    """Yield the recall of each part of an index over its own items; what all find together is at least the least."""
+    bounds = pairwise(part_bounds(len(matrix_ID), settings.shards))
+    for part, (start, end) in zip(part_paths(path, settings.shards), bounds, strict=True):
+        rows_ID = matrix_ID[start:end]
+        index = VectorIndex.load(part, rows_ID)
+        if settings.kind == "auto":
+            index, recall = widened(index, rows_ID, asked_QD, settings.recall_floor)
+            index.save_settings(part)
+        else:
+            recall = measure_recall(index, rows_ID, asked_QD)
+        how = f", nprobe {index.settings.nprobe}" if index.kind == "ivf" else ""
+        say(f"index: {part.name} finds {recall:.3f} of the best 100{how}")
+        require_recall(recall, f"{index.kind} index ({part.name})", settings)
+        yield recall
 
 
 def _item_vectors(batch: pa.Table, prepared: str, embedded: str, trained: str) -> pa.Table:

@@ -28,6 +28,7 @@ from serve.item_log import place_of_items
 from serve.places import guard_of, workspace_of
 from serve.reranker import Reranker
 from serve.retriever import Retriever
+from serve.shard import Shard
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -51,12 +52,17 @@ def build(args: dict[str, Any]) -> Application:
     records, items = place_of_records(args, recipe, folder).model_dump(), place_of_items(place, folder, recipe.name)
     gpus = choose(recipe, {}).embedder_gpus
     embedder = scaled(Embedder, settings.embedder, settings, gpus).bind(path, watched, log, items)
-    retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched, items)
+    parts = recipe.index.shards if recipe.index.shards > 1 else 0
+    shards = [
+        scaled(Shard, settings.retriever, settings).options(name=f"Shard{number}").bind(path, watched, number, parts)
+        for number in range(parts)
+    ]
+    retriever = scaled(Retriever, settings.retriever, settings).bind(path, watched, items, *shards)
     reranker = scaled(Reranker, settings.reranker, settings).bind(path, watched, items)
     events = None if place.store == "none" else single(EventLog, settings).bind(*log, items, workspace)
     conductor = None
     if workspace is not None:
-        conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker)
+        conductor = single(Conductor, settings).bind(path, watched, embedder, retriever, reranker, *shards)
     gateway = at_the_door(scaled(Gateway, settings.gateway, settings), settings.gateway)
     guarded = guard_of(args, recipe, folder)
     return gateway.bind(path, watched, embedder, retriever, reranker, events, conductor, records, items, log, guarded)

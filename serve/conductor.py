@@ -61,7 +61,7 @@ class Conductor:
     Args:
         folder: the release that the graph begins with, in a workspace.
         watched: follow the workspace's pointers.
-        steps: handles of the Embedder, the Retriever and the Reranker.
+        steps: handles of the Embedder, the Retriever, the Reranker, and the Shards if there are any.
     """
 
     def __init__(self, folder: str, watched: bool, *steps: DeploymentHandle) -> None:

@@ -19,8 +19,8 @@ from motet.kinds.calibration import fit_linear
 from motet.model.io import save_model
 from motet.recommend import Recommender
 from motet.retrieval.fusion import Fusion
-from motet.retrieval.index import VectorIndex
 from motet.retrieval.pairs import Fading, neighbours, pair_counts
+from motet.retrieval.sharded import build_parts
 from motet.retrieval.trees import Group, Trees, fit
 from motet.retrieval.trends import Trends, bin_length, count_bins
 from motet.storage import write_file_atomic, write_json, write_manifest
@@ -65,8 +65,8 @@ def _write_items(tiny: Tiny, folder: Path, model: torch.nn.Module) -> np.ndarray
     tensors["text_dim"] = np.array([tiny.inputs.text_IX.shape[1]])
     write_file_atomic(folder / "vectors.safetensors", lambda target: save_file(tensors, target))
     unit_ID = vectors_ID / np.linalg.norm(vectors_ID, axis=1, keepdims=True)
-    VectorIndex.build(unit_ID, tiny.recipe.index).save(folder / "index.faiss")
-    VectorIndex.build(content_IW, tiny.recipe.index).save(folder / "content.faiss")
+    build_parts(unit_ID, tiny.recipe.index, folder / "index.faiss")
+    build_parts(content_IW, tiny.recipe.index, folder / "content.faiss")
     return content_IW
 
 

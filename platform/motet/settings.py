@@ -169,8 +169,11 @@ class IndexSettings(Section):
 
     kind: Literal["auto", "flat", "sq8", "ivf", "ivfpq", "hnsw"] = "auto"
     """auto: flat up to `flat_limit` items, then ivf, with `nprobe` raised until the recall floor is reached."""
+    shards: int = Field(default=1, ge=1, le=64)
+    """Parts of equal length, for an index that is larger than a replica should hold: above 1 each is served by a
+    deployment of its own (`Shard0`, ...; scaled as `serve.retriever`), and vectors are mapped in place of read."""
     flat_limit: int = Field(default=50_000, ge=1)
-    """Largest catalogue with an exact index under auto."""
+    """Largest catalogue, or part of one, with an exact index under auto."""
     nprobe: int = Field(default=32, ge=1)
     """Lists probed (ivf, ivfpq)."""
     ef_search: int = Field(default=128, ge=1)

@@ -52,7 +52,7 @@ class Embedder:
         if threads is not None:
             torch.set_num_threads(threads)
         self.folder, self.recipe = folder, read_recipe(folder)
-        self.items = ItemTable.load(folder)
+        self.items = ItemTable.load(folder, mapped=self.recipe.index.shards > 1)
         self.people = People.load(folder)
         self.model, _ = load_model(folder)
         self.threads = threads

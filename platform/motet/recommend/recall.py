@@ -13,7 +13,7 @@ from motet.recommend.retriever import Retriever
 from motet.retrieval.sources import VectorSource
 from motet.retrieval.state import UserState
 
-_MOST_WAITING = 4
+_MOST_WAITING, _AT_ONCE = 4, 65_536
 _log = logging.getLogger(__name__)
 _EQUAL = 1e-5
 """Scores that differ by less are alike: which of two equals the index finds does not matter."""
@@ -77,6 +77,9 @@ def recall_of(retriever: Retriever, user: UserState, query: Query) -> Recall:
         places_N = np.flatnonzero(allowed_I)
         if not len(places_N):
             return Recall()
-        best_K = np.sort(np.asarray(source.matrix_ID[places_N] @ user.vector_D))[::-1][:k]
+        best_K = np.zeros(0, np.float32)
+        for start in range(0, len(places_N), _AT_ONCE):
+            scores_N = np.asarray(source.matrix_ID[places_N[start : start + _AT_ONCE]] @ user.vector_D)
+            best_K = np.sort(np.append(best_K, scores_N))[::-1][:k]
         _, scores_K = source.index.search(user.vector_D, k, allowed_I)
     return Recall(1, len(best_K), int(np.count_nonzero(scores_K >= best_K[-1] - _EQUAL)))

@@ -41,7 +41,7 @@ class Reranker:
         if threads is not None:
             torch.set_num_threads(threads)
         self.folder, self.threads, self.recipe = folder, threads, read_recipe(folder)
-        self.items = ItemTable.load(folder)
+        self.items = ItemTable.load(folder, mapped=self.recipe.index.shards > 1)
         self.model, self.card = load_model(folder)
         scales = [self.card.scales[name] for name in self.model.scored]
         self.estimates = Estimates.load(folder / ESTIMATES, scales) if self.card.shapes.estimates else None

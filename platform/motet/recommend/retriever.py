@@ -1,6 +1,6 @@
 """Retriever: which items. Sources, filters, fusion; items near an item."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from motet.retrieval.features import Collected, RankFeatures
 from motet.retrieval.filters import Screen
 from motet.retrieval.fusion import Fusion, log_softmax
 from motet.retrieval.library import load_sources
+from motet.retrieval.sharded import AskParts
 from motet.retrieval.sources import Answer, DenseAnswer
 from motet.retrieval.state import Candidates, Stages, UserState
 from motet.retrieval.trees import Trees
@@ -33,20 +34,27 @@ _TEXT_SHARPNESS = 20.0
 class Retriever:
     """Finds candidates for user states."""
 
-    def __init__(self, folder: Path, fitted: Path | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fitted: Path | None = None,
+        threads: int | None = None,
+        ask: Callable[[str], AskParts] | None = None,
+    ) -> None:
         """Load the step.
 
         Args:
             folder: a bundle.
             fitted: folder of the sources that were fitted as of another moment; the bundle's own if None.
             threads: of FAISS and torch in this process; None leaves them.
+            ask: returns who asks the parts of an index by its name, if others hold them.
         """
         if threads is not None:
             faiss.omp_set_num_threads(threads)
             torch.set_num_threads(threads)
         self.folder, self.threads, self.recipe = folder, threads, read_recipe(folder)
-        self.items = ItemTable.load(folder)
-        self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted)
+        self.items = ItemTable.load(folder, mapped=self.recipe.index.shards > 1)
+        self.sources = load_sources(folder, self.recipe, self.items, fitted=fitted, ask=ask)
         self.features = RankFeatures(tuple(self.sources), self.items, Trends.load(fitted or folder))
         self.fusion = load_fusion(folder)
         self.filler = Filler(self.recipe, self.items, self.features.trends)

@@ -21,13 +21,14 @@ from motet.estimates import ESTIMATES
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
 from motet.retrieval.library import SOURCE_FILES
+from motet.retrieval.sharded import INDEXES, part_paths
 from motet.storage import MANIFEST, manifest_problems, read_json, read_manifest, write_json, write_manifest
 
 FORMAT = 2
 """2: model.json names signals, and the recipe has the gate of every task and slice."""
 REQUIRED = (
     "recipe.json", "features.json", "encoder.json", "whitening.safetensors", "model.safetensors", "model.json",
-    "items.parquet", "vectors.safetensors", "index.faiss", "index.json", "content.faiss", "content.json",
+    "items.parquet", "vectors.safetensors",
     "trends.parquet", "trends.json", "calibrators.json", "users.parquet", "report/report.json", "golden.json",
 )  # fmt: skip
 FUSIONS = {"trees": ("trees.txt", "trees.json"), "logit": ("fusion.json",)}
@@ -43,7 +44,9 @@ def required(recipe: Recipe) -> list[str]:
     settings = recipe.retrieval
     of_sources = {SOURCE_FILES[name] for name in settings.names if name in SOURCE_FILES}
     estimates = [ESTIMATES] if recipe.reads_estimates else []
-    return [*REQUIRED, *sorted(of_sources), *FUSIONS[settings.fusion], *estimates]
+    paths = [part for name in INDEXES for part in part_paths(Path(f"{name}.faiss"), recipe.index.shards)]
+    of_indexes = [str(path.with_suffix(ending)) for path in paths for ending in (".faiss", ".json")]
+    return [*REQUIRED, *of_indexes, *sorted(of_sources), *FUSIONS[settings.fusion], *estimates]
 
 
 def require_whole(draft: Path, report: Path) -> None:

@@ -5,7 +5,7 @@ never given to another item, so what one process says of a place another underst
 theirs too: they stay in histories, and are shown to nobody.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from motet.data.parquet import read_parquet
 from motet.errors import RequestError
 from motet.retrieval.conditions import meets
 from motet.retrieval.late import LateRows
+from motet.retrieval.mapped import Derived, mapped_tensors
 from motet.retrieval.rows import Rows
 from motet.retrieval.standstill import Standstill
 from motet.surface_settings import Condition
@@ -33,6 +34,7 @@ class ItemTable:
         content_IW: text and attributes side by side.
         log_count_I: scaled log counts of events.
         text_dim: columns of the contents that are text; attributes follow.
+        mapped: vectors and contents are mapped, and what is made of them is made when it is asked for.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class ItemTable:
         content_IW: np.ndarray,
         log_count_I: np.ndarray,
         text_dim: int = 0,
+        mapped: bool = False,
     ) -> None:
-        self.table, self.text_dim = table, text_dim
+        self.table, self.text_dim, self.mapped = table, text_dim, mapped
         self.vectors_ID, self.content_IW, self.log_count_I = Rows(vectors_ID), Rows(content_IW), Rows(log_count_I)
         self.late = LateRows(table.schema)
         self.removed: set[int] = set()
@@ -53,12 +56,13 @@ class ItemTable:
         self.standstill = Standstill()
 
     @classmethod
-    def load(cls, folder: Path) -> "ItemTable":
-        """Read items.parquet and vectors.safetensors."""
-        tensors = load_file(folder / "vectors.safetensors")
+    def load(cls, folder: Path, mapped: bool = False) -> "ItemTable":
+        """Read items.parquet, and read or map vectors.safetensors."""
+        path = folder / "vectors.safetensors"
+        tensors = mapped_tensors(path) if mapped else load_file(path)
         table = read_parquet(folder / "items.parquet")
         vectors_ID, content_IW, log_count_I = (tensors[name] for name in ("items", "content", "log_count"))
-        return cls(table, vectors_ID, content_IW, log_count_I, int(tensors["text_dim"][0]))
+        return cls(table, vectors_ID, content_IW, np.asarray(log_count_I), int(tensors["text_dim"][0]), mapped)
 
     @classmethod
     def load_names(cls, folder: Path) -> "ItemTable":
@@ -93,12 +97,12 @@ class ItemTable:
     @cached_property
     def attributes_IW(self) -> Rows:
         """Unit rows of the items' attributes, the right half of the contents, float32."""
-        return _derived(self.content_IW, self._attributes)
+        return self._derived(self.content_IW, self._attributes)
 
     @cached_property
     def unit_ID(self) -> Rows:
         """The item vectors cut to unit length."""
-        return _derived(self.vectors_ID, _unit)
+        return self._derived(self.vectors_ID, unit_rows)
 
     @cached_property
     def numbers_IM(self) -> Rows:
@@ -106,6 +110,13 @@ class ItemTable:
         numbers = Rows(_numbers(self.table))
         numbers.put(self.late.places_R, _numbers(self.late.table))
         return numbers
+
+    def _derived(self, rows: Rows, work: Callable[[np.ndarray], np.ndarray]) -> Rows:
+        """Return rows that are made of other rows, one of one."""
+        base: Any = Derived(rows.base, work) if self.mapped else work(rows.base)
+        made = Rows(base)
+        made.put(np.arange(len(rows.base), len(rows)), work(rows.late))
+        return made
 
     def _attributes(self, content_NW: np.ndarray) -> np.ndarray:
         return np.asarray(content_NW[:, self.text_dim :] * np.sqrt(2), np.float32)
@@ -141,7 +152,7 @@ class ItemTable:
         self.content_IW.put(places_N, content_NW)
         made = self.__dict__  # what was derived already
         if "unit_ID" in made:
-            self.unit_ID.put(places_N, _unit(vectors_ND))
+            self.unit_ID.put(places_N, unit_rows(vectors_ND))
         if "attributes_IW" in made:
             self.attributes_IW.put(places_N, self._attributes(content_NW))
         if "numbers_IM" in made:
@@ -257,14 +268,8 @@ class ItemTable:
         return values
 
 
-def _derived(rows: Rows, work: Any) -> Rows:
-    """Return rows that are made of other rows, one of one."""
-    made = Rows(work(rows.base))
-    made.put(np.arange(len(rows.base), len(rows)), work(rows.late))
-    return made
-
-
-def _unit(rows_ND: np.ndarray) -> np.ndarray:
+def unit_rows(rows_ND: np.ndarray) -> np.ndarray:
+    """Return rows cut to unit length; zero stays zero."""
     norms_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
     return np.asarray(rows_ND / np.maximum(norms_N1, 1e-12), np.float32)
 

@@ -157,9 +157,18 @@ class VectorIndex:
     @classmethod
     def load(cls, path: Path, rows_ID: Vectors) -> "VectorIndex":
         """Read what `save` wrote of an index over these vectors."""
-        about = json.loads(path.with_suffix(".json").read_text())
+        about = _about(path)
         settings = IndexSettings.model_validate(about["settings"])
         return cls(_read(path), about["kind"], settings, rows_ID)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.with_suffix(".json").read_text()))
+
+
+def is_exact(path: Path) -> bool:
+    """Return whether an index that was written gives the answer of a full scan."""
+    return _about(path)["kind"] == "flat"
 
 
 _reading = threading.Lock()

@@ -15,10 +15,10 @@ from motet.retrieval.catalogue import ItemTable
 from motet.retrieval.crowd import PopularitySource, SegmentSource
 from motet.retrieval.factors import FactorSource
 from motet.retrieval.grown_index import GrownIndex
-from motet.retrieval.index import VectorIndex
 from motet.retrieval.linear import LinearSource
 from motet.retrieval.pairs import Fading
 from motet.retrieval.rows import Rows
+from motet.retrieval.sharded import AskParts, open_index
 from motet.retrieval.sources import NeighbourSource, OwnSource, Source, UserSource, VectorSource
 from motet.retrieval.trends import Trends
 
@@ -35,6 +35,7 @@ def load_sources(
     items: ItemTable,
     only: tuple[str, ...] | None = None,
     fitted: Path | None = None,
+    ask: Callable[[str], AskParts] | None = None,
 ) -> dict[str, Source]:
     """Return {name: source} for the recipe's sources.
 
@@ -44,11 +45,17 @@ def load_sources(
         items: its catalogue.
         only: those of the sources that are wanted; all if None.
         fitted: folder of what was fitted on the crowd, if it is not the bundle's own.
+        ask: returns who asks the parts of an index by its name, if others hold them.
     """
     settings, crowd, count = recipe.retrieval, fitted or folder, len(items)
+
+    def by_vectors(name: str, rows: Rows, uses_content: bool) -> VectorSource:
+        index = open_index(folder / f"{name}.faiss", rows, items.of_release, recipe.index, ask and ask(name))
+        return VectorSource(GrownIndex(index, rows, items), rows, uses_content)
+
     makers: dict[str, Callable[[], Source]] = {
-        "vectors": lambda: _vector_source(folder / "index.faiss", items, items.unit_ID, uses_content=False),
-        "profile": lambda: _vector_source(folder / "content.faiss", items, items.content_IW, uses_content=True),
+        "vectors": lambda: by_vectors("index", items.unit_ID, uses_content=False),
+        "profile": lambda: by_vectors("content", items.content_IW, uses_content=True),
         "item_knn": lambda: _neighbour_source(crowd, "item_knn", count, None),
         "transitions": lambda: _neighbour_source(crowd, "transitions", count, Fading.of(settings)),
         "user_knn": lambda: UserSource(*_met(crowd), count, settings.neighbours, settings.shrinkage),
@@ -62,10 +69,6 @@ def load_sources(
         "popularity_segment": lambda: SegmentSource(_segments(crowd, count)),
     }
     return {name: makers[name]() for name in settings.names if only is None or name in only}
-
-
-def _vector_source(path: Path, items: ItemTable, rows: Rows, uses_content: bool) -> VectorSource:
-    return VectorSource(GrownIndex(VectorIndex.load(path, rows), rows, items), rows, uses_content)
 
 
 def _neighbour_source(folder: Path, kind: str, items: int, fading: Fading | None) -> NeighbourSource:

@@ -17,7 +17,7 @@ from motet.events.segments import Segments
 from motet.itemlog.entry import ITEMS, ItemEntry, TextVector
 from motet.model.io import load_model
 from motet.model.items import ItemInputs, pad_slots
-from motet.retrieval.index import VectorIndex
+from motet.retrieval.sharded import build_parts
 from motet.storage import read_json, write_json
 from motet.training.catalogue import Catalogue
 from tests.builders import COLOURS, THINGS, Tiny
@@ -85,8 +85,8 @@ def _write_vectors(tiny: Tiny, folder: Path, table: pa.Table, text_IX: np.ndarra
     tensors = {"items": vectors_ID, "content": content_IW.astype(np.float32), "log_count": log_count_I}
     save_file({**tensors, "text_dim": old["text_dim"]}, folder / "vectors.safetensors")
     unit_ID = vectors_ID / np.linalg.norm(vectors_ID, axis=1, keepdims=True)
-    VectorIndex.build(unit_ID, tiny.recipe.index).save(folder / "index.faiss")
-    VectorIndex.build(tensors["content"], tiny.recipe.index).save(folder / "content.faiss")
+    build_parts(unit_ID, tiny.recipe.index, folder / "index.faiss")
+    build_parts(tensors["content"], tiny.recipe.index, folder / "content.faiss")
 
 
 def places_of(folder: Path) -> dict[str, int]:
