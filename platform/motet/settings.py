@@ -326,6 +326,11 @@ class ReleaseSettings(Section):
     """Lists or labelled rows that a slice must have to be judged."""
     max_below_popularity: float = Field(default=0.05, ge=0, le=1)
     """How far NDCG may be below that of popularity, if it is a source, as a share of it."""
+    max_exposure_growth: float = Field(default=10.0, ge=1)
+    """Times the share of lists that an item may be in, against the current release: more is what one who pushes an item
+    would reach."""
+    least_exposure: float = Field(default=0.1, ge=0, le=1)
+    """Share of lists below which an item's growth is not judged; 1 judges none."""
     golden_requests: int = Field(default=8, ge=1, le=1000)
     """Requests whose answers travel in the bundle and are replayed before it is published."""
 

@@ -10,6 +10,7 @@ from motet.errors import EvaluationError
 from motet.evaluation.off_policy import Logged, estimates
 from motet.evaluation.offline import OURS
 from motet.evaluation.ranking_metrics import (
+    EMPTY,
     METRICS,
     coverage,
     diversity,
@@ -20,6 +21,7 @@ from motet.evaluation.table_rows import Rows, attributes_of, found_of, interval_
 from motet.recipe import Recipe
 
 _LISTS_FOR_DIVERSITY = 2_000
+_MOST_EXPOSED = 200
 
 
 def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
     if (cold := _cold(rows, items, recipe)) is not None:
         parts["ranking_cold_items"] = cold
     parts["slices"] = slices(rows, items, recipe)
+    parts["exposure"] = exposure(ranked, items)
     parts["tasks"] = {score.name: task_report(score, *found_of(score.name, rows)) for score in recipe.scores}
     if apart:
         with_history = [row for row in rows if row["warm"]]
@@ -49,6 +52,15 @@ def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
                 score, *found_of(score.name, with_history)
             )
     return parts | {"off_policy": off_policy(rows, recipe), "experts": experts(rows, recipe)}
+
+
+def exposure(rows: Rows, items: pa.Table) -> dict[str, float]:
+    """Return the share of our lists that items are in, of the 200 that are in most, by id."""
+    places = np.concatenate([np.unique(row["lists"][OURS]) for row in rows])
+    counts_I = np.bincount(places[places != EMPTY], minlength=items.num_rows)
+    most = np.argsort(-counts_I, kind="stable")[:_MOST_EXPOSED]
+    ids = items.column("item")
+    return {ids[int(place)].as_py(): counts_I[place] / len(rows) for place in most if counts_I[place]}
 
 
 def _cold(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """The gate: what a release must not be worse at than the one that is served, and than what is popular.
 
 Guarded are NDCG, the figures by which each task's kind tells two releases apart, and both by slice: cold items, cold
-users, head and tail. Two reports are compared if they were made under one protocol. A figure of a slice is only judged
+users, head and tail. An item that is suddenly in many lists is told too, since that is what made-up users who push one
+reach. Two reports are compared if they were made under one protocol. A figure of a slice is only judged
 if both rest on `release.least_rows` lists or rows, since few of them differ by chance; so is the relative fall that is
 allowed for it a larger one.
 """
@@ -73,7 +74,20 @@ def refusals(new: Mapping[str, Any], old: Mapping[str, Any] | None, settings: Re
     found = list(_below_popularity(new, settings))
     if old is not None and _terms(new) == _terms(old):
         found += _below_current(guarded(new), guarded(old), settings)
+        found += _pushed(new.get("exposure") or {}, old.get("exposure"), settings)
     return found
+
+
+def _pushed(new: Mapping[str, float], old: Mapping[str, float] | None, settings: ReleaseSettings) -> Iterator[str]:
+    """Yield what is said of items that are in many more lists than before, the most exposed first."""
+    for item, share in new.items():
+        before = (old or {}).get(item, 0.0)
+        if old is not None and share > settings.least_exposure and share > before * settings.max_exposure_growth:
+            allowed = max(settings.least_exposure, before * settings.max_exposure_growth)
+            yield (
+                f"item {item} is in {share:.1%} of the lists, of the current release's in {before:.1%}, and "
+                f"release.max_exposure_growth allows {allowed:.1%}; was it pushed by made-up users?"
+            )
 
 
 def _terms(report: Mapping[str, Any]) -> tuple[str, int]:

@@ -10,14 +10,14 @@ from motet.data_settings import Split
 from motet.errors import EvaluationError
 from motet.evaluation.off_policy import Logged, estimates
 from motet.evaluation.page import render
-from motet.evaluation.ranking_metrics import METRICS
-from motet.evaluation.sections import experts, off_policy, sections
+from motet.evaluation.ranking_metrics import EMPTY, METRICS
+from motet.evaluation.sections import experts, exposure, off_policy, sections
 from motet.evaluation.sliced import slices
 from motet.evaluation.table_rows import ranked_rows
 from motet.recipe import Recipe
 from tests.builders import Tiny
 
-_ITEMS = pa.table({"count": [3, 2, 1], "attr:colour": [["red"], ["blue"], None]})
+_ITEMS = pa.table({"item": ["x", "y", "z"], "count": [3, 2, 1], "attr:colour": [["red"], ["blue"], None]})
 
 
 def _row(user: str, like: list[list[float]], **more: Any) -> dict[str, Any]:
@@ -48,6 +48,12 @@ def test_under_a_split_by_time_who_is_new_stands_apart(tiny: Tiny) -> None:
     assert found["off_policy"] is found["experts"] is None
     with pytest.raises(EvaluationError, match="no user of the test part has a history and a target"):
         sections(rows[1:], _ITEMS, recipe)
+
+
+def test_the_share_of_lists_that_an_item_is_in() -> None:
+    lists = [[0, 1], [1, EMPTY], [1, 1], [EMPTY, EMPTY]]
+    rows = [_row(str(number), [], lists={"motet": one}) for number, one in enumerate(lists)]
+    assert exposure(rows, _ITEMS) == {"y": 0.75, "x": 0.25}
 
 
 def test_off_policy_takes_the_events_with_a_known_propensity_and_label(tiny: Tiny) -> None:

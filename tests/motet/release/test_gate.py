@@ -44,6 +44,24 @@ def _with(path: str, value: float) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"i1": 0.3}, {"i1": 0.9}, []),
+        ({"i1": 0.02}, {"i1": 0.19, "i2": 0.1}, []),
+        ({"i1": 0.005}, {"i1": 0.11}, ["item i1 is in 11.0% of the lists, of the current release's in 0.5%"]),
+        ({}, {"i1": 0.5, "i2": 0.2}, ["item i1 is in 50.0% of the lists", "item i2 is in 20.0%"]),
+        (None, {"i1": 0.5}, []),
+    ],
+)
+def test_an_item_that_is_suddenly_in_many_lists(before: Any, now: dict[str, float], said: list[str]) -> None:
+    old = _report() if before is None else _report(exposure=before)
+    found = refusals(_report(exposure=now), old, GATE)
+    assert len(found) == len(said)
+    assert all(one in whole for one, whole in zip(said, found, strict=True))
+    assert refusals(_report(exposure=now), old, GATE.model_copy(update={"least_exposure": 1.0})) == []
+
+
 def test_what_is_guarded() -> None:
     found = guarded(_report())
     assert set(found) == {
