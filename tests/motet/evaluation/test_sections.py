@@ -90,7 +90,7 @@ def test_the_weights_of_experts_are_means_over_events(tiny: Tiny) -> None:
 
 def test_slices_by_hand(tiny: Tiny) -> None:
     """Items 0, 1, 2 with 3, 2, 0 training events: 0 is the head, 1 the tail, 2 cold; the lists are 0, 1 and 1, 2."""
-    items = _ITEMS.set_column(0, "count", [[3, 2, 0]])
+    items = _ITEMS.set_column(1, "count", [[3, 2, 0]])
     rows = [
         _row("a", [[0.9, 1, -1], [0.2, 0, -1]], wanted=[0, 1], events={"places": [0, 1], "known": 9}),
         _row("b", [[0.6, 1, -1]], wanted=[2], events={"places": [2], "known": 5}),
