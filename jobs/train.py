@@ -125,8 +125,12 @@ def _summary(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
     best = max((row for row in epochs if row["best"]), key=lambda row: int(row["epoch"]))
     score = best["validation"][recipe.selection]
     line = f"{len(epochs)} epochs, best {best['epoch']} with {recipe.selection} {score:.4f} on validation"
+    spent = epochs[-1].get("privacy")
+    if spent is not None:
+        line += f"; the user tower: epsilon {spent['epsilon']:.2f} of a window at delta {spent['delta']:g}"
     return {
         "line": line,
+        **({} if spent is None else {"privacy": spent}),
         "epochs": len(epochs),
         "best_epoch": best["epoch"],
         "validation": best["validation"],

@@ -1,6 +1,7 @@
 """Check a recipe against the files it names, before any stage runs: do they exist, and have they the columns?"""
 
 import difflib
+from importlib.util import find_spec
 
 from motet.data.reading import columns_by_file, list_splits
 from motet.data_settings import Entity, Table
@@ -48,6 +49,8 @@ def check_inputs(loaded: LoadedRecipe) -> None:
             f"{loaded.where('data', 'clean', 'scrub')}: presidio-analyzer is not installed; pip install "
             "'motet[presidio]', or write scrub: patterns"
         )
+    if loaded.recipe.train.private is not None and find_spec("opacus") is None:
+        problems.append(f"{loaded.where('train', 'private')}: opacus is not installed; pip install 'motet[private]'")
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
 

@@ -99,6 +99,16 @@ class Recipe(Section):
         if self.model.estimates in ("factors", "items", "priors") and drawn:
             what = f"{self.model.estimates!r} has nothing to say of the negatives that task {drawn[0]!r} draws"
             yield ("model", "estimates"), f"{what}; set it to none, or leave it out"
+        if self.train.private is not None and self.model.balance != "static":
+            what = (
+                f"{self.model.balance!r} lets the losses of some users weigh those of others, and train.private is set"
+            )
+            yield ("model", "balance"), f"{what}; set it to static"
+        if self.train.private is not None and self.model.sequence != "transformer":
+            yield (
+                ("model", "sequence"),
+                f"{self.model.sequence!r} can't be trained under train.private; use transformer",
+            )
         if self.evaluate.history == "around" and (wrong := self._wrong_around()):
             yield ("evaluate", "history"), f"'around' {wrong}; set it to before"
 

@@ -96,6 +96,17 @@ class ModelSettings(Section):
         return self
 
 
+class PrivateSettings(Section):
+    """Differential privacy of the user tower."""
+
+    epsilon: float = Field(gt=0, le=1e4)
+    """What one window of a user's events may at most tell of itself, over all epochs."""
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    """Probability with which it may tell more; below one by the number of windows."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of a window's gradient."""
+
+
 class TrainSettings(Section):
     """The training run."""
 
@@ -139,6 +150,8 @@ class TrainSettings(Section):
     held_back: int = Field(default=0, ge=0)
     """Past moments (`retrieval.moments`) whose events the first network leaves out, so that the fusion learns from its
     scores there as well; needs `refit`."""
+    private: PrivateSettings | None = None
+    """Trains the user tower with DP-SGD (the package's extra `private`)."""
     rows_in_memory: int = Field(default=200_000, ge=0)
     """Windows that a worker keeps after the first epoch; more than that are streamed in every epoch."""
     max_failures: int = Field(default=3, ge=0)
@@ -153,6 +166,19 @@ class TrainSettings(Section):
     def _fewer_than_all(self) -> "TrainSettings":
         if self.least_workers > self.workers:
             raise ValueError(f"min_workers = {self.min_workers} is above workers = {self.workers}; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _private_alone(self) -> "TrainSettings":
+        if self.private is None:
+            return self
+        if self.workers > 1 or self.compile or self.use_gpu:
+            raise ValueError("private is for one worker on CPUs without compile; set workers to 0 or 1")
+        if self.negatives:
+            raise ValueError(
+                f"private needs losses of each window by itself, and negatives = {self.negatives} are of all together; "
+                "set it to 0"
+            )
         return self
 
     @model_validator(mode="after")

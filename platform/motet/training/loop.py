@@ -23,6 +23,7 @@ from motet.training.averaging import Average
 from motet.training.batches import Batch
 from motet.training.distributed import sum_over_workers, world
 from motet.training.gradients import operate, task_gradients
+from motet.training.private import PrivateSteps
 from motet.training.step import TrainStep
 from motet.training.validation import validate
 
@@ -45,6 +46,8 @@ class Epoch:
     waited: float = 0.0
     """Seconds that this worker waited for its batches."""
     best: bool = False
+    privacy: dict[str, float] | None = None
+    """What the user tower has cost by now; None if it is not trained privately."""
 
     def metrics(self) -> dict[str, Any]:
         """Return the epoch as one flat row of JSON types."""
@@ -58,6 +61,7 @@ class Epoch:
             "weights": self.weights,
             "validation": self.validation,
             "best": self.best,
+            **({} if self.privacy is None else {"privacy": self.privacy}),
         }
 
 
@@ -104,6 +108,14 @@ class Trainer:
         self.average: Average | None = None
         self.progress = Progress()
         self.steps_per_epoch, self.epochs = steps_per_epoch, self.settings.epochs
+        self.private: PrivateSteps | None = None
+        if self.settings.private is not None:
+            outputs = recipe.model.history + 1
+            self.private = PrivateSteps(
+                step.model.users, self.settings.private, self.settings.batch_size, outputs, steps_per_epoch, self.epochs
+            )
+            inside = {id(one) for one in self.private.parameters}
+            self._others = [one for one in self._parameters if id(one) not in inside]
 
     def restore(self, progress: Progress, stepped: dict[str, Tensor] | None = None) -> None:
         """Go on from a checkpoint's progress (model and optimiser are loaded already).
@@ -154,6 +166,7 @@ class Trainer:
                 self.progress.epoch += 1
                 self.progress.balance = self.balancer.state()
                 epoch = Epoch(self.progress.epoch, time.monotonic() - start, losses, weights, metrics, rows, waited)
+                epoch.privacy = None if self.private is None else self.private.spent(self.progress.step)
                 epoch.best = self._note_best(metrics) if validation is not None else self._note_latest()
                 report(epoch)
 
@@ -207,6 +220,8 @@ class Trainer:
         if steps == 0:
             raise TrainingError("there is no training row; check data.split and the event log")
         self.balancer.end_epoch()
+        if self.private is not None:
+            self.private.end_epoch()
         mean_T = sums_T / divisors(counts_T)
         losses = dict(zip(names, mean_T.tolist(), strict=True))
         return (
@@ -240,7 +255,10 @@ class Trainer:
         norms_T = self._norms(share_T).cpu() if self.balancer.needs_norms else None
         weights_T = self.balancer.weights(global_T.cpu(), norms_T).to(self.device) * (counts_T > 0)
         self.optimizer.zero_grad(set_to_none=True)
-        if self.balancer.operates:
+        if self.private is not None:
+            total = (local_T * weights_T / self.private.outputs).sum()
+            self.private.step(total, self._others, len(batch.items_BS))
+        elif self.balancer.operates:
             operate(self.balancer.kind, share_T * weights_T, self._parameters, self.progress.step)
         else:
             ((share_T * weights_T).sum() * world()[1]).backward()
