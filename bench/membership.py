@@ -1,9 +1,9 @@
-"""Can it be told who was trained on? `python bench/membership.py`
+"""Whether it can be told who was trained on: `python bench/membership.py`.
 
-MovieLens-100k; the network is trained on half of the users. Whoever attacks knows a user's events, and takes those whose
-mean loss is low for members (the threshold attack of Yeom et al., CSF 2018). 0.5 is a coin. Three networks: trained as
-ever; for so long that it knows its users by heart; and the same with a private user tower (`train.private`). Prints
-one table, and writes bench/results/membership.json.
+MovieLens-100k; the network is trained on half of the users. Whoever attacks knows a user's events, and takes those for
+members whose mean loss is low (the threshold attack of Yeom et al., CSF 2018). An AUC of 0.5 is a coin. Three networks:
+as the recipe trains it, trained for long, and the same with a private user tower (`train.private`). Prints one table,
+and writes bench/results/membership.json.
 """
 
 import csv
@@ -60,7 +60,8 @@ def write_log(path: Path) -> None:
 def train(work: Path, changes: dict[str, Any]) -> tuple[Recipe, Path]:
     """Return (recipe, folder of the network) of a pipeline run."""
     settings = {"workspace": work / "workspace", "data.interactions.path": work / "interactions.csv",
-                "data.split": "{kind: column, column: part}", "model.estimates": "none", "train.workers": 0, **changes}  # fmt: skip
+                "data.split": "{kind: column, column: part}", "model.estimates": "none", "train.workers": 0,
+                **changes}  # fmt: skip
     words = [f"{name}={value}" for name, value in settings.items()]
     command = [sys.executable, str(ROOT / "jobs" / "pipeline.py"), str(RECIPE), "--until", "train"]
     subprocess.run([*command, *(word for one in words for word in ("--set", one))], check=True, capture_output=True)
@@ -103,7 +104,7 @@ def attack(found: dict[str, float]) -> dict[str, float]:
 
 def main(
     work: Annotated[Path, typer.Option(help="Where log and workspace are kept.")] = ROOT / "workspace-membership",
-    epochs: Annotated[int, typer.Option(help="Of the network that learns by heart, and of the private one.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Of the network that is trained for long, and of the private one.")] = 20,
     epsilon: Annotated[float, typer.Option(help="Of the private user tower.")] = 8.0,
 ) -> None:
     """Train three networks and attack each."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from motet.settings import PrivateSettings
 
 
-def _bag_gradients(layer: nn.EmbeddingBag, activations: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
+def _bag_gradients(layer: nn.EmbeddingBag, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
     """Return each row's gradient of a bag of means [B, rows, D]; Opacus's own wants offsets."""
     slots_BL = activations[0]
     counts_BL = (slots_BL != layer.padding_idx).to(backprops.dtype)
