@@ -26,7 +26,8 @@ from motet.settings import PrivateSettings
 def _bag_gradients(layer: nn.EmbeddingBag, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
     """Return each row's gradient of a bag of means [B, rows, D]; Opacus's own wants offsets."""
     slots_BL = activations[0]
-    counts_BL = (slots_BL != layer.padding_idx).to(backprops.dtype)
+    padding = -1 if layer.padding_idx is None else layer.padding_idx
+    counts_BL = torch.ne(slots_BL, padding).to(backprops.dtype)
     share_BL = counts_BL / counts_BL.sum(1, keepdim=True).clamp(min=1)
     found = backprops.new_zeros(len(slots_BL), *layer.weight.shape)
     found.scatter_add_(
