@@ -10,14 +10,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from motet.data.parquet import read_parquet, write_parquet
 from motet.errors import MotetError
 from motet.release import publish
 from motet.release.bundle import verify
 from motet.release.publish import Releases
-from motet.settings import ReleaseSettings
+from motet.retrieval.index import VectorIndex
+from motet.settings import IndexSettings, ReleaseSettings
 from motet.storage import write_manifest
 from tests.builders import Tiny
 from tests.chaos.rig import record
@@ -251,11 +254,10 @@ def test_f33_a_rollback_takes_a_moment_and_remembers(workspace, draft, tmp_path)
 
 PARTS = {
     "the index": ("index.faiss", "index.json"),
-    "the index of contents": ("content.faiss", "content.json"),
     "the vectors": ("vectors.safetensors",),
+    "the vectors and their index": ("vectors.safetensors", "index.faiss", "index.json"),
     "the network": ("model.safetensors", "model.json"),
-    "the users": ("users.parquet",),
-    "the encoder's whitening": ("whitening.safetensors",),
+    "weights of the network": ("model.safetensors",),
 }
 
 
@@ -273,10 +275,20 @@ def test_f30_a_part_of_another_version(workspace, draft, tmp_path, encoder_folde
     items = read_parquet(shorter / "items.parquet")
     write_parquet(shorter / "items.parquet", items.slice(0, items.num_rows - 1))
     kept["a shorter list of items"] = _is_refused(releases, shorter, report)
+    for name in ("index", "content"):
+        fewer = shutil.copytree(draft, tmp_path / f"fewer in {name}")
+        rows = np.random.default_rng(0).normal(size=(items.num_rows - 1, _width(fewer, name))).astype(np.float32)
+        VectorIndex.build(rows, IndexSettings()).save(fewer / f"{name}.faiss")
+        kept[f"{name}.faiss of fewer items"] = _is_refused(releases, fewer, report)
     figures = {"refused": f"{sum(kept.values())} of {len(kept)}"}
     record("F30", "a part of another version", ", ".join(kept), figures)
     assert [what for what, refused in kept.items() if not refused] == []
     assert releases.current_id() == before
+
+
+def _width(draft: Path, name: str) -> int:
+    """How wide the rows of an index are."""
+    return int(load_file(draft / "vectors.safetensors")["items" if name == "index" else "content"].shape[1])
 
 
 def _is_refused(releases: Releases, draft: Path, report: Path) -> bool:

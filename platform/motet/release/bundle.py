@@ -71,9 +71,11 @@ def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> 
         about: what the manifest says besides: names and ids of what the bundle was made from.
 
     Raises:
-        ReleaseError: if a file of the draft or the report is damaged or missing, or a draft holds a folder.
+        ReleaseError: if a file of the draft or the report is damaged or missing, a draft holds a folder, or its parts
+            are of different versions.
     """
     from motet.release.golden import record_golden
+    from motet.release.versions import require_one_version
 
     require_whole(draft, report)
     for path in sorted(draft.iterdir()):
@@ -87,6 +89,7 @@ def assemble(target: Path, draft: Path, report: Path, about: dict[str, Any]) -> 
     missing = [name for name in wanted if name != _GOLDEN and not (target / name).is_file()]
     if missing:
         raise ReleaseError(f"the draft {draft} lacks {missing[0]}; run the index stage again")
+    require_one_version(target)
     write_json(target / _GOLDEN, record_golden(target))
     return write_manifest(target, {"format": FORMAT, **about})
 

@@ -13,7 +13,15 @@ from motet.storage import read_json, write_json, write_manifest
 from tests.drafts import write_report
 
 DRAFT = [name for name in REQUIRED if "report" not in name and name != "golden.json"]
-DRAFT += ["neighbours.parquet", "met.parquet", *FUSIONS["trees"]]
+DRAFT += [
+    "index.faiss",
+    "index.json",
+    "content.faiss",
+    "content.json",
+    "neighbours.parquet",
+    "met.parquet",
+    *FUSIONS["trees"],
+]
 FILES = (*DRAFT, "report/report.json", "golden.json", "report/report.html")
 
 
