@@ -76,14 +76,14 @@ def test_f44_a_node_is_lost(release):
     ):
         wait_for(lambda: all(in_full(address) for _ in range(20)), 120)
         homes = {name: nodes.homes(f":{name}") for name in ("Gateway", "Embedder", "Retriever", "Reranker")}
-        with load(address, seconds=30.0) as answers:
+        with load(address, seconds=20.0) as answers:
             time.sleep(FAULT_AT_S + 1.0)
             moment = time.perf_counter()
             nodes.kill(*nodes.others)
             found = judge(answers(), moment, catalogue(release), {release.name}, K)
         assert in_full(address)
     figures = summed([found]) | {"steps with a replica there": sum(len(one) == 2 for one in homes.values())}
-    record("F44", "a node is lost", "one of two, without a word; 20 requests a second for 30 s", figures)
+    record("F44", "a node is lost", "one of two, without a word; 20 requests a second for 20 s", figures)
     assert found.wrong == 0
     assert found.lost <= 8  # what was under way in a Gateway there
 

@@ -95,7 +95,7 @@ def test_f47_a_candidate_that_is_no_good(endpoint, releases, catalogue, what):
     """Nobody gets one that cannot be loaded; of the others so many as the canary's share, until it is dropped."""
     one, (first, second) = releases
     bad = BAD[what](one, second)
-    with load(endpoint, rate=10.0, seconds=45.0, bodies=BODIES) as answers:
+    with load(endpoint, rate=15.0, seconds=25.0, bodies=BODIES) as answers:
         time.sleep(2.0)
         began = time.perf_counter()
         one.try_out(bad)
@@ -103,7 +103,7 @@ def test_f47_a_candidate_that_is_no_good(endpoint, releases, catalogue, what):
             wait_until_all(endpoint, lambda about: bad in about["refused"])
             one.drop_candidate(bad)
         else:
-            wait_for(lambda: one.candidate_id() is None, 40)
+            wait_for(lambda: one.candidate_id() is None, 20)
         seconds = time.perf_counter() - began
         seen = answers()
     found = judge(seen, began, catalogue, {first, bad}, K)
@@ -113,7 +113,7 @@ def test_f47_a_candidate_that_is_no_good(endpoint, releases, catalogue, what):
         "gone after, s": round(seconds, 1), "requests": found.sent, "of these by it or failed": len(theirs),
         "failed": found.lost, "wrong": found.wrong, "no number": no_number,
     }  # fmt: skip
-    record("F47", f"a candidate that {what}", f"on {SHARE:.0%} of the users, 10 requests a second", figures)
+    record("F47", f"a candidate that {what}", f"on {SHARE:.0%} of the users, 15 requests a second", figures)
     after = [row for row in seen if row.due > began + seconds + 2]
     assert {row.status for row in after} == {200}
     assert {row.body["release"] for row in after} == {first}
