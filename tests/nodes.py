@@ -42,7 +42,8 @@ class Nodes:
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._seen.append(tuple(json.loads(line)))
+            if line.startswith("["):  # and not what Ray has to say of a lost node
+                self._seen.append(tuple(json.loads(line)))
 
     def homes(self, kind: str) -> set[str]:
         """The nodes on which actors came to life whose class has this in its name."""
