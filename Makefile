@@ -43,8 +43,8 @@ check: install ## lint, types, layers, spelling
 test: fetch ## the test suite
 	$(BIN)/python -m pytest -q
 
-test-slow: fetch ## the tests that start clusters or run the whole demo
-	$(BIN)/python -m pytest -q -m slow
+test-slow: fetch ## the tests that start clusters or run the whole demo (70 minutes; ARGS="--turn 1/3": a third of the files)
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (25 minutes)
 	$(BIN)/python -m pytest -q -m chaos

@@ -15,6 +15,21 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("MOTET_CACHE") or "~/.cache/motet").expanduser()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--turn 1/3` runs the files of slow tests of one turn of three, and all others."""
+    parser.addoption("--turn", default="0/1", help="which files of slow tests, such as 1/3; by default all")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests of other turns out; a file is in one turn whole, since its tests share what they start."""
+    turn, turns = map(int, config.getoption("--turn").split("/"))
+    files = sorted({item.path for item in items if item.get_closest_marker("slow")})
+    mine = {path for place, path in enumerate(files) if place % turns == turn % turns}
+    chosen = [item for item in items if not item.get_closest_marker("slow") or item.path in mine]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _environment() -> Iterator[None]:
     """Child processes find the package and look for no model on the net."""

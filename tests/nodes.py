@@ -37,7 +37,8 @@ class Nodes:
         assert self.process.stdout is not None
         first = json.loads(self.process.stdout.readline())
         self.environment["RAY_ADDRESS"], self.others = first["address"], frozenset(first["others"])
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listening = threading.Thread(target=self._listen, daemon=True)
+        self.listening.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -66,6 +67,9 @@ def several_nodes(cpus: Sequence[int], environment: dict[str, str]) -> Iterator[
         assert nodes.process.stdin is not None
         nodes.process.stdin.close()
         nodes.process.wait(60)
+        nodes.listening.join(10)
+        assert nodes.process.stdout is not None
+        nodes.process.stdout.close()
 
 
 def _actors() -> Iterator[tuple[str, str]]:

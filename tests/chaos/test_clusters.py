@@ -1,7 +1,5 @@
-"""Faults of the cluster under a graph that serves: a node is lost, calls between processes fail at random."""
+"""Faults of the cluster under a graph that serves: a node is lost."""
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -19,8 +17,6 @@ from tests.serve.graphs import PATIENT, TWO, ask, free_port, publish
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 K = 5
-FLAKY = {"*": {"num_failures": -1, "req_failure_prob": 2, "resp_failure_prob": 2, "in_flight_failure_prob": 1}}
-"""Percent of all calls between Ray's own processes: lost on the way, answers lost, and lost while under way."""
 SERVE = """
 import sys
 import ray
@@ -49,7 +45,7 @@ def serving(release: Path, environment: dict[str, str]):
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, **streams)
     try:
-        assert process.stdout.readline() == "up\n"
+        assert "up\n" in iter(process.stdout.readline, ""), "it ended before it was up"
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stdin.close()
@@ -86,17 +82,3 @@ def test_f44_a_node_is_lost(release):
     record("F44", "a node is lost", "one of two, without a word; 20 requests a second for 20 s", figures)
     assert found.wrong == 0
     assert found.lost <= 8  # what was under way in a Gateway there
-
-
-def test_f54_calls_fail_at_random(release):
-    with own_environment() as environment:
-        flaky = {**environment, "RAY_testing_rpc_failure": json.dumps(FLAKY), "PYTHONPATH": os.environ["PYTHONPATH"]}
-        with serving(release, flaky) as address:
-            wait_for(lambda: in_full(address), 120)
-            moment = time.perf_counter()
-            with load(address, seconds=15.0) as answers:
-                found = judge(answers(), moment, catalogue(release), {release.name}, K)
-    record("F54", "calls between processes fail at random", "2 % are lost, of 2 % the answer, 1 % on the way; 15 s",
-           summed([found]))  # fmt: skip
-    assert found.wrong == 0
-    assert found.lost <= 0.05 * found.sent

@@ -252,7 +252,7 @@ def test_f33_a_rollback_takes_a_moment_and_remembers(workspace, draft, tmp_path)
     assert bad in releases.refused()
 
 
-PARTS = {
+PARTS: dict[str, tuple[str, ...]] = {
     "the index": ("index.faiss", "index.json"),
     "the vectors": ("vectors.safetensors",),
     "the vectors and their index": ("vectors.safetensors", "index.faiss", "index.json"),

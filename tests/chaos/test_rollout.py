@@ -8,7 +8,7 @@ import pytest
 from motet.data.parquet import read_parquet
 from motet.release.publish import Releases
 from tests.chaos.rig import judge, load, record, wait_for
-from tests.serve.bad_releases import with_many_neighbours, without_a_model, without_numbers, without_titles
+from tests.serve.bad_releases import without_a_model, without_numbers, without_titles
 from tests.serve.graphs import PATIENT, TWO, ask, exported, publish, served
 from tests.serve.watching import wait_until_all, wait_until_served
 
@@ -86,7 +86,6 @@ BAD = {
     "cannot be loaded": without_a_model,
     "fails at each answer": without_titles,
     "gives no numbers": without_numbers,
-    "is late": with_many_neighbours,
 }
 
 

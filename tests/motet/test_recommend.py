@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from motet.errors import DataError, RequestError
+from motet.errors import DataError, ReleaseError, RequestError
 from motet.kinds.calibration import sigmoid
 from motet.recommend import Query, Recommender, Retriever, read_recipe
 from motet.recommend.memo import Memo
+from motet.release.publish import Releases
 from motet.storage import read_json, write_json
 from tests.builders import ITEMS
+from tests.serve.bad_releases import without_numbers
 
 
 def _ids(recommender: Recommender, query: Query) -> list[str]:
@@ -257,3 +259,11 @@ def test_the_retriever_keeps_to_its_threads(draft: Path) -> None:
     finally:
         faiss.omp_set_num_threads(before[0])
         torch.set_num_threads(before[1])
+
+
+def test_scores_that_are_no_numbers_are_no_answer(workspace: Path) -> None:
+    releases = Releases(workspace)
+    spoilt = releases.find(without_numbers(releases, releases.current_id()))
+    for query in (Query(user="u03"), Query()):
+        with pytest.raises(ReleaseError, match=f"release {spoilt.name} gives scores that are no numbers; roll back"):
+            Recommender(spoilt, threads=1).recommend(query)

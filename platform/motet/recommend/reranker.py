@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from motet.errors import RequestError
+from motet.errors import ReleaseError, RequestError
 from motet.estimates import ESTIMATES, Estimates
 from motet.events.store import Readable
 from motet.itemlog.entry import ItemEntry
@@ -100,6 +100,7 @@ class Reranker:
 
         Raises:
             RequestError: for a surface or weight that the release does not have.
+            ReleaseError: for scores that are no numbers.
         """
         return self._weigh(self.raw_scores(user, candidates.places_C), candidates, query)
 
@@ -109,7 +110,10 @@ class Reranker:
         raw = {first: candidates.fused_C} | {name: raw_CT[:, column] for column, name in enumerate(self.model.scores)}
         scores = {name: np.exp(one_C) if name == first else self.calibrated(name, one_C) for name, one_C in raw.items()}
         scores = {name: one_C.astype(np.float32) for name, one_C in scores.items()}
-        return Weighed(raw, scores, weights, values(scores, weights))
+        value_C = values(scores, weights)
+        if not all(np.isfinite(one_C).all() for one_C in (*scores.values(), value_C)):
+            raise ReleaseError(f"release {self.folder.name} gives scores that are no numbers; roll back to another one")
+        return Weighed(raw, scores, weights, value_C)
 
     def calibrated(self, name: str, raw_N: np.ndarray) -> np.ndarray:
         """Return calibrated scores of one of `Recipe.scores`."""
