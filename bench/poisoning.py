@@ -107,7 +107,7 @@ def main(
         reports[attack] = run(work, attack, rows + profiles(rows, attack, target, users, seed), epochs)
     for name, report in reports.items():
         against = refusals(report, clean, settings)
-        exposed = float(report["exposure"].get(target, 0.0))
+        exposed = float(report["exposure"]["shares"].get(target, 0.0))
         ndcg = float(report["ranking"]["systems"]["motet"]["ndcg"]["mean"])
         results.append({"data": name, "hit_rate": exposed, "ndcg": ndcg, "refused": against})
         say(f"{name:<12}{exposed:>16.1%}{ndcg:>10.4f}  {'; '.join(against) or 'lets it pass'}")

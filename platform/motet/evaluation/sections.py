@@ -54,13 +54,14 @@ def sections(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any]:
     return parts | {"off_policy": off_policy(rows, recipe), "experts": experts(rows, recipe)}
 
 
-def exposure(rows: Rows, items: pa.Table) -> dict[str, float]:
-    """Return the share of our lists that items are in, of the 200 that are in most, by id."""
+def exposure(rows: Rows, items: pa.Table) -> dict[str, Any]:
+    """Return how many items there are, and by id the share of our lists that the 200 are in that are in most."""
     places = np.concatenate([np.unique(row["lists"][OURS]) for row in rows])
     counts_I = np.bincount(places[places != EMPTY], minlength=items.num_rows)
     most = np.argsort(-counts_I, kind="stable")[:_MOST_EXPOSED]
     ids = items.column("item")
-    return {ids[int(place)].as_py(): counts_I[place] / len(rows) for place in most if counts_I[place]}
+    shares = {ids[int(place)].as_py(): float(counts_I[place] / len(rows)) for place in most if counts_I[place]}
+    return {"items": items.num_rows, "shares": shares}
 
 
 def _cold(rows: Rows, items: pa.Table, recipe: Recipe) -> dict[str, Any] | None:

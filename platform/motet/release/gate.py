@@ -15,6 +15,7 @@ from motet.kinds import scored_kind
 from motet.settings import ReleaseSettings
 
 OURS, POPULAR = "motet", ("popularity", "popularity_all")
+_UNFAIR = 10.0
 SLICES = ("cold items", "cold users", "head items", "tail items")
 
 
@@ -74,16 +75,22 @@ def refusals(new: Mapping[str, Any], old: Mapping[str, Any] | None, settings: Re
     found = list(_below_popularity(new, settings))
     if old is not None and _terms(new) == _terms(old):
         found += _below_current(guarded(new), guarded(old), settings)
-        found += _pushed(new.get("exposure") or {}, old.get("exposure"), settings)
+        found += _pushed(new, old, settings)
     return found
 
 
-def _pushed(new: Mapping[str, float], old: Mapping[str, float] | None, settings: ReleaseSettings) -> Iterator[str]:
-    """Yield what is said of items that are in many more lists than before, the most exposed first."""
-    for item, share in new.items():
-        before = (old or {}).get(item, 0.0)
-        if old is not None and share > settings.least_exposure and share > before * settings.max_exposure_growth:
-            allowed = max(settings.least_exposure, before * settings.max_exposure_growth)
+def _pushed(new: Mapping[str, Any], old: Mapping[str, Any], settings: ReleaseSettings) -> Iterator[str]:
+    """Yield what is said of items that are in many more lists than before, the most exposed first.
+
+    In a small catalogue an item may be in many lists by chance: what is judged is above ten times its fair share.
+    """
+    if not (new.get("exposure") and old.get("exposure")):
+        return
+    fair = new["ranking"]["k"] / max(1, new["exposure"]["items"])
+    for item, share in new["exposure"]["shares"].items():
+        before = old["exposure"]["shares"].get(item, 0.0)
+        allowed = max(settings.least_exposure, _UNFAIR * fair, before * settings.max_exposure_growth)
+        if share > allowed:
             yield (
                 f"item {item} is in {share:.1%} of the lists, of the current release's in {before:.1%}, and "
                 f"release.max_exposure_growth allows {allowed:.1%}; was it pushed by made-up users?"

@@ -53,7 +53,7 @@ def test_under_a_split_by_time_who_is_new_stands_apart(tiny: Tiny) -> None:
 def test_the_share_of_lists_that_an_item_is_in() -> None:
     lists = [[0, 1], [1, EMPTY], [1, 1], [EMPTY, EMPTY]]
     rows = [_row(str(number), [], lists={"motet": one}) for number, one in enumerate(lists)]
-    assert exposure(rows, _ITEMS) == {"y": 0.75, "x": 0.25}
+    assert exposure(rows, _ITEMS) == {"items": 3, "shares": {"y": 0.75, "x": 0.25}}
 
 
 def test_off_policy_takes_the_events_with_a_known_propensity_and_label(tiny: Tiny) -> None:

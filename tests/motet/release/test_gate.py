@@ -55,11 +55,13 @@ def _with(path: str, value: float) -> dict[str, Any]:
     ],
 )
 def test_an_item_that_is_suddenly_in_many_lists(before: Any, now: dict[str, float], said: list[str]) -> None:
-    old = _report() if before is None else _report(exposure=before)
-    found = refusals(_report(exposure=now), old, GATE)
+    old = _report() if before is None else _report(exposure={"items": 2000, "shares": before})
+    new = _report(exposure={"items": 2000, "shares": now})
+    found = refusals(new, old, GATE)
     assert len(found) == len(said)
     assert all(one in whole for one, whole in zip(said, found, strict=True))
-    assert refusals(_report(exposure=now), old, GATE.model_copy(update={"least_exposure": 1.0})) == []
+    assert refusals(new, old, GATE.model_copy(update={"least_exposure": 1.0})) == []
+    assert refusals(_report(exposure={"items": 90, "shares": now}), old, GATE) == []  # where each is in many
 
 
 def test_what_is_guarded() -> None:
