@@ -52,7 +52,7 @@ def test_who_took_no_cold_item_or_one_that_is_not_shown_is_not_asked(recommender
 
 def test_the_report_has_the_share_and_the_figures_of_cold_items(tiny) -> None:
     """One of three items has more than five events; one of two users took a cold one."""
-    items = _ITEMS.set_column(0, "count", [[9, 2, 0]])
+    items = _ITEMS.set_column(1, "count", [[9, 2, 0]])
     value = {"motet": 1.0, "popularity": 0.5, "random": 0.0}
     metrics = {name: dict.fromkeys(METRICS, one) for name, one in value.items()}
     cold = {"lists": {name: [1, 2] for name in value}, "metrics": metrics}
