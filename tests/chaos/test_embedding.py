@@ -146,18 +146,6 @@ def _cached(cache: Path) -> int:
     return count
 
 
-def test_f14_other_batches_and_other_workers(tmp_path, minilm, apart, undisturbed):
-    """The same texts in other company give the same vectors."""
-    other = ["--set", "encoder.batch_size=7", "--set", "encoder.actors=2"]
-    finish(start(write_many(tmp_path, minilm), apart, "--until", "embed", *other))
-    found = vectors(tmp_path / "workspace")
-    far = max(float(np.abs(found[key] - row).max()) for key, row in undisturbed.items())
-    figures = {"rows": len(found), "largest difference of a number": f"{far:.1e}"}
-    record("F14", "other batches, other workers", "batches of 7 in place of 32, two actors in place of one", figures)
-    assert found.keys() == undisturbed.keys()
-    assert far < 1e-5
-
-
 KILLER = """
 import importlib.abc, importlib.machinery, os, sys
 
