@@ -43,10 +43,10 @@ check: install ## lint, types, layers, spelling
 test: fetch ## the test suite
 	$(BIN)/python -m pytest -q
 
-test-slow: fetch ## the tests that start clusters or run the whole demo (70 minutes; ARGS="--turn 1/3": a third of the files)
+test-slow: fetch ## the tests that start clusters or run the whole demo (more than an hour; ARGS="--turn 1/3": a third of the files)
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
-chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (25 minutes)
+chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (half an hour and more)
 	$(BIN)/python -m pytest -q -m chaos
 	@$(BIN)/python bench/reliability.py
 

@@ -21,8 +21,8 @@ from motet.errors import EvaluationError
 from motet.estimates import ESTIMATES, Estimates
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
-from motet.settings import TrainSettings
 from motet.storage import read_json
+from motet.train_settings import TrainSettings
 
 PROBE_BATCHES = 20
 

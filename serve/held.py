@@ -27,8 +27,8 @@ class MixedReleases(Exception):
 class Turns:
     """One request after another in the replica's own loop, each in the order in which it came.
 
-    Handing a request of a few milliseconds to a thread costs about as much as a third of it, and threads that work side
-    by side make all of them late. Between two requests the loop does what else it has to, such as a check of health.
+    Threads that work side by side make all requests late, and each hand-over costs something. Between two requests the
+    loop does what else it has to, such as a check of health.
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 from motet.recipe import Recipe
-from motet.settings import EncoderSettings, TrainSettings
+from motet.settings import EncoderSettings
+from motet.train_settings import TrainSettings
 
 T = TypeVar("T")
 

@@ -25,10 +25,10 @@ from motet.settings import (
     ReleaseSettings,
     ResourceSettings,
     RetrievalSettings,
-    TrainSettings,
 )
 from motet.surface_settings import AttributeFilter, Rule, Surface
 from motet.task import DERIVED_COLUMNS, Score, Task, scores_of
+from motet.train_settings import TrainSettings
 from motet.tune_settings import TuneSettings
 
 Problem = tuple[tuple[str | int, ...], str]

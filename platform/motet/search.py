@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from motet.settings import ModelSettings, TrainSettings
+from motet.settings import ModelSettings
 from motet.task import Task
+from motet.train_settings import TrainSettings
 from motet.tune_settings import TuneSettings, Value
 
 Trial = dict[str, Value]

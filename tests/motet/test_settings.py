@@ -16,9 +16,9 @@ from motet.settings import (
     ModelSettings,
     ResourceSettings,
     RetrievalSettings,
-    TrainSettings,
 )
 from motet.surface_settings import Exploration, Surface
+from motet.train_settings import TrainSettings
 
 _ITEMS = {"path": "x", "text": ["title"]}
 

@@ -132,13 +132,7 @@ def wait_until_counted(endpoint, answers: int):
 def test_a_candidate_that_does_worse_is_dropped(endpoint, releases):
     one, (first, second) = releases
     bad = without_titles(one, second)
-    one.try_out(bad)
-    wait_until_all(endpoint, lambda about: about["canary"] is not None)
-    began, statuses = time.monotonic(), []
-    while one.candidate_id() is not None:
-        assert time.monotonic() - began < 60
-        statuses += [ask(endpoint, "/v1/recommend", {"user_id": user})[0] for user in USERS]
-    assert 500 in statuses
+    assert 500 in [status for status, *_ in asked_until_dropped(endpoint, one, bad, 60)]
     refused = wait_and_get(endpoint, bad)
     assert "failed or fell back" in refused
     assert "serve.canary.max_failures" in refused
@@ -149,17 +143,23 @@ def test_a_candidate_that_does_worse_is_dropped(endpoint, releases):
 def test_a_candidate_that_is_slower_is_dropped(endpoint, releases):
     one, (first, second) = releases
     slow = with_many_neighbours(one, second)
-    one.try_out(slow)
-    wait_until_all(endpoint, lambda about: about["canary"] is not None)
-    began, answers = time.monotonic(), []
-    while one.candidate_id() is not None:
-        assert time.monotonic() - began < 90
-        answers += [ask(endpoint, "/v1/recommend", {"user_id": user})[2] for user in USERS]
-    assert {answer["level"] for answer in answers} == {"full"}  # late, yet nobody went without
+    answers = asked_until_dropped(endpoint, one, slow, 90)
+    assert {answer["level"] for _, _, answer, _ in answers} == {"full"}  # late, yet nobody went without
     refused = wait_and_get(endpoint, slow)
     assert refused.startswith("95 % of its answers came within")
     assert "serve.canary.max_slowdown allows a factor of 3" in refused
     assert {ask(endpoint, "/v1/recommend", {"user_id": user})[2]["release"] for user in USERS} == {first}
+
+
+def asked_until_dropped(endpoint, one, name, seconds):
+    """What users are answered from when a candidate comes to when it is gone."""
+    one.try_out(name)
+    wait_until_all(endpoint, lambda about: about["canary"] is not None)
+    began, answers = time.monotonic(), []
+    while one.candidate_id() is not None:
+        assert time.monotonic() - began < seconds
+        answers += [ask(endpoint, "/v1/recommend", {"user_id": user}) for user in USERS]
+    return answers
 
 
 def wait_and_get(endpoint, name):

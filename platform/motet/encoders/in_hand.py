@@ -91,11 +91,6 @@ class InHand:
             groups += [rows[start : start + size] for start in range(0, len(rows), size)]
         return free, groups
 
-    def close(self) -> None:
-        """Have nothing in hand any more."""
-        os.close(self._file)
-        (self.folder / self._name).unlink(missing_ok=True)
-
 
 def _is_left(path: Path) -> bool:
     """Return whether the process that held a file is no more."""

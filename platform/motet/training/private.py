@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motet.settings import PrivateSettings
+from motet.errors import TrainingError
+from motet.train_settings import PrivateSettings
 
 
 def _bag_gradients(layer: nn.EmbeddingBag, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
@@ -81,10 +82,15 @@ class PrivateSteps:
             total: the sum of the losses of the windows.
             others: the network's parameters outside the tower.
             windows: of this batch.
+
+        Raises:
+            TrainingError: if a parameter of the tower was used where no gradient by window can be had.
         """
         with _without("Full backward hook is firing"):  # where the input of a layer is data, as it should be
             total.backward()
         own = [one for one in self.parameters if getattr(one, "grad_sample", None) is not None]
+        if len(own) < sum(one.grad is not None for one in self.parameters):
+            raise TrainingError("train.private: a part of the user tower has no gradient by window; leave private out")
         by_window = [_as_one(one.grad_sample) for one in own]
         norms_B = torch.stack([one.flatten(1).norm(dim=1) for one in by_window]).norm(dim=0)
         share_B = (self.settings.clip / norms_B.clamp(min=1e-12)).clamp(max=1.0)

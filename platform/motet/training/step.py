@@ -15,8 +15,8 @@ from motet.losses.sampled import corrected_logits, sampled_candidates
 from motet.model.chain import chain_logits
 from motet.model.recommender import Recommender
 from motet.model.users import Events
-from motet.settings import TrainSettings
 from motet.task import Task
+from motet.train_settings import TrainSettings
 from motet.training.batches import Batch
 from motet.training.catalogue import Catalogue
 from motet.training.distributed import gather_rows

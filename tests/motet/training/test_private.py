@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from motet.errors import TrainingError
 from motet.recipe import Recipe
 from motet.training.loop import Epoch, Trainer
 from motet.training.private import PrivateSteps
@@ -72,6 +73,13 @@ def test_the_noise_is_as_large_as_it_should_be_and_never_the_same(variant: Calla
         assert seen[-1].std() == pytest.approx(float(expected), rel=0.1)
         assert abs(float(seen[-1].mean())) < expected / 5
     assert not torch.equal(seen[0], seen[1])
+
+
+def test_what_is_used_where_no_window_is_told_apart_is_refused(variant: Callable[..., Tiny]) -> None:
+    trainer = variant(private=PRIVATE).trainer()
+    assert trainer.private is not None
+    with pytest.raises(TrainingError, match="a part of the user tower has no gradient by window; leave private out"):
+        trainer.private.step(trainer.private.parameters[0].sum(), trainer._others, 8)
 
 
 def test_a_run_spends_what_it_was_given(variant: Callable[..., Tiny]) -> None:
