@@ -16,19 +16,30 @@ import psutil
 from tests.chaos.rig import ROOT
 
 
+_started: list[subprocess.Popen] = []
+"""Pipelines that may not have ended: what a test that fails leaves behind is ended with its environment."""
+
+
 @contextmanager
 def own_environment() -> Iterator[dict[str, str]]:
     """The environment of a process with a Ray of its own."""
     folder = tempfile.mkdtemp(prefix="rt", dir="/tmp")
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    yield {**own, "RAY_TMPDIR": folder}
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield {**own, "RAY_TMPDIR": folder}
+    finally:
+        while _started:
+            if (process := _started.pop()).returncode is None:
+                kill(process)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(file: Path, environment, *more: str) -> subprocess.Popen:
     command = [sys.executable, "jobs/pipeline.py", str(file), *more]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            text=True)  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    _started.append(process)
+    return process
 
 
 def finish(process: subprocess.Popen, expected: int = 0, seconds: float = 200) -> str:
