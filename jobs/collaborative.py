@@ -56,27 +56,35 @@ class Past:
 
 @dataclass(frozen=True)
 class Events:
-    """The events of a shard that count, user by user: places, moments and liking."""
+    """The events of a shard that count, user by user: places, moments, liking, and what each of the user's weighs."""
 
     users: list[str]
     items: list[np.ndarray]
     moments: list[np.ndarray]
     liking: list[np.ndarray]
+    weights_U: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table, before: int, liked: str | None) -> "Events":
-        """Read a shard."""
+    def of(cls, table: pa.Table, before: int, liked: str | None, cap: int | None) -> "Events":
+        """Read a shard; `cap` is `retrieval.user_cap`."""
         lengths_U = pc.list_value_length(table.column("items")).to_numpy()
         kept_N = flat(table, "parts") < before
         owner_N = np.repeat(np.arange(table.num_rows), lengths_U)[kept_N]
-        ends = np.cumsum(np.bincount(owner_N, minlength=table.num_rows))[:-1]
+        counts_U = np.bincount(owner_N, minlength=table.num_rows)
+        weights_U = np.ones(len(counts_U)) if cap is None else np.minimum(1.0, cap / np.maximum(counts_U, 1))
+        ends = np.cumsum(counts_U)[:-1]
         liking_N = (
             liking_of(flat(table, liked).astype(np.float32))[kept_N] if liked else
             np.full(len(owner_N), LIKING_UNKNOWN, np.int8)
         )  # fmt: skip
         columns = (flat(table, "items")[kept_N].astype(np.int64), flat(table, "timestamps")[kept_N], liking_N)
         items, moments, liking = (np.split(values, ends) if table.num_rows else [] for values in columns)
-        return cls(table.column("user").to_pylist(), items, moments, liking)
+        return cls(table.column("user").to_pylist(), items, moments, liking, weights_U)
+
+    @property
+    def weights_N(self) -> np.ndarray:
+        """What each event weighs, one user's after another's."""
+        return np.repeat(self.weights_U, [len(one) for one in self.items])
 
 
 def write_sources(folder: Path, recipe: Recipe, past: Past) -> None:
@@ -91,7 +99,7 @@ def write_sources(folder: Path, recipe: Recipe, past: Past) -> None:
         factors.require_small(items, recipe.retrieval.als_factors, recipe.retrieval.als_limit)
     work = partial(_crowd, recipe=recipe, past=past, items=items, folder=str(folder))
     rows = over_files(past.files, work)
-    users_I = sum((np.frombuffer(row["users"], np.int64) for row in rows), np.zeros(items, np.int64))
+    users_I = sum((np.frombuffer(row["users"]) for row in rows), np.zeros(items))
     tables = [pa.ipc.open_stream(row["trends"]).read_all() for row in rows]
     latest = max(int(row["latest"]) for row in rows)
     Trends(tables, items, past.span[0], bin_length(*past.span), latest).save(folder)
@@ -111,19 +119,24 @@ def write_sources(folder: Path, recipe: Recipe, past: Past) -> None:
 
 def _crowd(table: pa.Table, recipe: Recipe, past: Past, items: int, folder: str) -> pa.Table:
     """Count a shard: users per item, trends, X'X of ease; write who met what, and what each segment met."""
-    settings, events = recipe.retrieval, Events.of(table, past.before, recipe.liked_label)
-    users_I = np.bincount(_join([np.unique(one) for one in events.items]), minlength=items)
+    settings = recipe.retrieval
+    events = Events.of(table, past.before, recipe.liked_label, settings.user_cap)
+    met = [np.unique(one) for one in events.items]
+    users_I = np.bincount(_join(met), np.repeat(events.weights_U, [len(one) for one in met]), minlength=items)
     moments_N = _join(events.moments)
     liking_N = np.concatenate([*events.liking, np.zeros(0, np.int8)])
     liked_N = np.where(liking_N == LIKING_UNKNOWN, np.nan, liking_N).astype(np.float32)
-    trends = count_bins(_join(events.items), moments_N, liked_N, items, past.span[0], bin_length(*past.span))
-    row: dict[str, Any] = {"users": users_I.astype(np.int64).tobytes(), "trends": _as_bytes(trends)}
+    bins = (past.span[0], bin_length(*past.span))
+    trends = count_bins(_join(events.items), moments_N, liked_N, items, *bins, events.weights_N)
+    row: dict[str, Any] = {"users": users_I.tobytes(), "trends": _as_bytes(trends)}
     row |= {"latest": int(moments_N.max(initial=past.span[0])), "gram": b""}
     if {"user_knn", "ease"} & set(settings.names):
-        histories, weights = _weighted(events, recipe)
+        histories, weights, own = _weighted(events, recipe)
         if "ease" in settings.names:
-            row["gram"] = linear.gram(histories, weights, items).tobytes()
+            square = [says_S * np.sqrt(own_weight) for says_S, own_weight in zip(weights, own, strict=True)]
+            row["gram"] = linear.gram(histories, square, items).tobytes()
         if "user_knn" in settings.names:
+            weights = [says_S * np.float32(own_weight) for says_S, own_weight in zip(weights, own, strict=True)]
             met = pa.table({"items": pa.array(histories, pa.list_(pa.int32())),
                             "weights": pa.array(weights, pa.list_(pa.float32()))})  # fmt: skip
             write_parquet(Path(folder) / "met" / file_name(table), met)
@@ -144,11 +157,12 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64)
 
 
-def _weighted(events: Events, recipe: Recipe) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return each user's items, once each by the latest event, and liking x decay from the user's latest event."""
+def _weighted(events: Events, recipe: Recipe) -> tuple[list[np.ndarray], list[np.ndarray], list[float]]:
+    """Return (each user's items, once each by the latest event; liking x decay from the latest event; own weight)."""
     settings = recipe.retrieval
-    histories, weights = [], []
-    for items_S, moments_S, liking_S in zip(events.items, events.moments, events.liking, strict=True):
+    histories, weights, own = [], [], []
+    columns = (events.items, events.moments, events.liking, events.weights_U)
+    for items_S, moments_S, liking_S, weight in zip(*columns, strict=True):
         if not len(items_S):
             continue
         unique, last = np.unique(items_S[::-1], return_index=True)
@@ -157,7 +171,8 @@ def _weighted(events: Events, recipe: Recipe) -> tuple[list[np.ndarray], list[np
         says = linear.liking_weight(liking_S[last], settings.disliked_weight)
         histories.append(unique)
         weights.append((says * 0.5 ** (age_days / settings.memory_half_life_days)).astype(np.float32))
-    return histories, weights
+        own.append(float(weight))
+    return histories, weights, own
 
 
 def _segments(events: Events, known: pa.Table, items: int) -> pa.Table:
@@ -166,7 +181,7 @@ def _segments(events: Events, known: pa.Table, items: int) -> pa.Table:
     pairs = [(slot, row) for row, user in enumerate(events.users) for slot in slots[user]]
     slot_N, row_N = np.array(pairs, np.int64).reshape(-1, 2).T
     lengths_U = np.array([len(one) for one in events.items], np.int64)
-    met = sp.csr_matrix((np.ones(lengths_U.sum()), _join(events.items), np.append(0, np.cumsum(lengths_U))),
+    met = sp.csr_matrix((events.weights_N, _join(events.items), np.append(0, np.cumsum(lengths_U))),
                         shape=(len(events.users), items))  # fmt: skip
     width = int(slot_N.max(initial=0)) + 1
     counts = (sp.coo_matrix((np.ones(len(slot_N)), (slot_N, row_N)), shape=(width, len(events.users))) @ met).tocoo()
@@ -187,8 +202,10 @@ def _write_factors(folder: Path, recipe: Recipe, past: Past, items: int) -> None
 
 
 def _item_sums(table: pa.Table, items_IK: np.ndarray, recipe: Recipe, before: int) -> pa.Table:
-    histories = [np.unique(one) for one in Events.of(table, before, None).items if len(one)]
-    sums = factors.item_sums(histories, items_IK, recipe.retrieval.als_ridge)
+    settings = recipe.retrieval
+    events = Events.of(table, before, None, settings.user_cap)
+    met = [(np.unique(one), weight) for one, weight in zip(events.items, events.weights_U, strict=True) if len(one)]
+    sums = factors.item_sums([one for one, _ in met], items_IK, settings.als_ridge, [weight for _, weight in met])
     return pa.table({name: [value] for name, value in sums.to_bytes().items()})
 
 
@@ -213,9 +230,10 @@ def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndar
 def _pairs(batch: pa.Table, items: int, recipe: Recipe, before: int) -> pa.Table:
     settings, tables = recipe.retrieval, []
     for path in batch.column("file").to_pylist():
-        events = Events.of(read_parquet(Path(path)), before, None)
+        events = Events.of(read_parquet(Path(path)), before, None, settings.user_cap)
         weighs = settings.similarity == "bm25"
-        tables.append(pair_counts(events.items, events.moments, items, Fading.of(settings), weighs))
+        fading = Fading.of(settings)
+        tables.append(pair_counts(events.items, events.moments, items, fading, weighs, events.weights_U))
     return pa.concat_tables(tables)
 
 

@@ -8,7 +8,6 @@ interactions -> check -> shards of whole users -> merge duplicates -> split -> h
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
+from jobs.alike import write_alike
 from jobs.stages import Result, Run, code_version, run_stage, say
 from jobs.tables import ShardKey, by_shard, over_files, read_checked
 from jobs.user_shards import FinishUsers, close_shard
@@ -49,6 +49,7 @@ CODE = (
     "platform/motet/task.py",
     "platform/motet/kinds",
     "jobs/prepare.py",
+    "jobs/alike.py",
     "jobs/user_shards.py",
     "jobs/tables.py",
 )
@@ -105,9 +106,12 @@ def _work(folder: Path, run: Run, fold: Fold, privacy: Privacy) -> dict[str, Any
     fitted = {"items": item_spec.model_dump(mode="json"), "users": user_spec.model_dump(mode="json")}
     fitted |= _fit_values(recipe, privacy) | {"latest_ms": _latest_moment(recipe, privacy)}
     write_json(folder / "features.json", fitted)
+    if data.clean.duplicate_profiles is not None:
+        later = write_alike(folder, _checked(recipe, privacy), data.clean.duplicate_profiles, shards)
+        say(f"prepare: {later:,} users have nearly the same items as an earlier one; their rows go to quarantine")
     ledgers["interactions"], labels = _clean_interactions(folder, recipe, shards, privacy)
     _require_labels(run, labels)
-    for leftover in ("clean-items", "clean-users"):
+    for leftover in ("clean-items", "clean-users", "alike"):
         for file in (folder / leftover).glob("*.parquet"):
             file.unlink()
         if (folder / leftover).is_dir():
@@ -220,7 +224,7 @@ def _fit_values(recipe: Recipe, privacy: Privacy) -> dict[str, Any]:
     data = recipe.data
     numbers = [name for name, kind in recipe.label_columns.items() if kind == "number"]
     clips = data.clean.outliers != (0.0, 1.0)
-    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe, privacy))
+    dataset = _checked(recipe, privacy)
     sampled = dataset.map_batches(
         partial(_sample, columns=["timestamp", *numbers]), batch_format="pyarrow", batch_size=data.batch_rows
     )
@@ -250,9 +254,7 @@ def _latest_moment(recipe: Recipe, privacy: Privacy) -> int | None:
     """Return the time of the log's latest usable event, from a pass of its own if a task's feedback is delayed."""
     if all(task.delay_days is None for task in recipe.tasks):
         return None
-    dataset = read_checked(
-        recipe.data.interactions, _columns(recipe), recipe.data.batch_rows, _checker(recipe, privacy)
-    )
+    dataset = _checked(recipe, privacy)
     found = dataset.map_batches(_latest_of, batch_format="pyarrow", batch_size=recipe.data.batch_rows)
     return max((row["latest"] for row in found.iter_rows() if row["latest"] is not None), default=0)
 
@@ -272,8 +274,9 @@ def _columns(recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys((log.user, log.item, log.timestamp, *recipe.label_columns)))
 
 
-def _checker(recipe: Recipe, privacy: Privacy) -> Callable[[pa.Table], pa.Table]:
-    return partial(
+def _checked(recipe: Recipe, privacy: Privacy) -> ray.data.Dataset:
+    """Return the checked rows of the event log, which are read again."""
+    check = partial(
         contracts.check_interactions,
         spec=recipe.data.interactions,
         clean=recipe.data.clean,
@@ -281,11 +284,12 @@ def _checker(recipe: Recipe, privacy: Privacy) -> Callable[[pa.Table], pa.Table]
         now_ms=int(time.time() * 1000),
         privacy=privacy,
     )
+    return read_checked(recipe.data.interactions, _columns(recipe), recipe.data.batch_rows, check)
 
 
 def _clean_interactions(folder: Path, recipe: Recipe, shards: int, privacy: Privacy) -> tuple[Ledger, Counter[str]]:
     data = recipe.data
-    dataset = read_checked(data.interactions, _columns(recipe), data.batch_rows, _checker(recipe, privacy))
+    dataset = _checked(recipe, privacy)
     finish = FinishUsers(str(folder), recipe)
     rows = by_shard(dataset, ShardKey("user", shards), finish)
     ledger = _total(rows)

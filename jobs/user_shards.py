@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.alike import read_alike
 from motet.data import contracts
 from motet.data.cleaning import merge_interactions, split_bad
 from motet.data.entities import join_text, text_columns
@@ -60,6 +61,8 @@ class FinishUsers:
         rows, read = take_counts(table)
         rows, forgotten = take_forgotten(rows)
         rows = contracts.flag_unknown_items(rows, catalogue.ids)
+        if len(catalogue.alike):
+            rows = contracts.flag_alike(rows, catalogue.alike)
         if recipe.data.split.column:
             rows = contracts.flag_unknown_parts(rows, recipe.data.split.column)
         good, bad = split_bad(rows)
@@ -156,11 +159,13 @@ def _count_labels(table: pa.Table) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a shard needs to know of the items."""
+    """What a shard needs to know of the items, and of all users."""
 
     ids: pa.Array
     content: np.ndarray
     fitted: dict[str, Any]
+    alike: pa.Array
+    """Users who are like earlier ones."""
 
 
 @cache
@@ -171,4 +176,4 @@ def _catalogue(folder: str) -> Catalogue:
     spec = FeatureSpec.model_validate(fitted["items"])
     numbers_NM = np.asarray(table.column("numbers").to_pylist(), np.float32).reshape(table.num_rows, -1)
     content = spec.unit_rows(table.column("slots").to_pylist(), numbers_NM)
-    return Catalogue(table.column("item").combine_chunks(), content, fitted)
+    return Catalogue(table.column("item").combine_chunks(), content, fitted, read_alike(Path(folder)))

@@ -202,6 +202,15 @@ class Missing(Section):
     """The unknown slot, or the most frequent category."""
 
 
+class DuplicateProfiles(Section):
+    """What makes two users so alike that only the earlier one's rows are kept."""
+
+    least_items: int = Field(default=20, ge=2)
+    """Different items of the catalogue that a user must have met to be compared."""
+    similarity: float = Field(default=0.8, ge=0.7, le=1)
+    """Least Jaccard similarity of the two sets of items, as 64 MinHash values estimate it (a deviation of 0.05)."""
+
+
 class Clean(Section):
     """The contract that each row must keep."""
 
@@ -216,6 +225,9 @@ class Clean(Section):
     scrub: Scrub = "patterns"
     """What leaves e-mail addresses, phone and card numbers out of texts and titles before a model reads them, those of
     requests and of posted items too: patterns, presidio (the package's extra `presidio`), or none."""
+    duplicate_profiles: DuplicateProfiles | None = None
+    """If set, the rows of users who met nearly the same items as an earlier one go to quarantine: made-up profiles that
+    push an item come in numbers. Takes a pass of its own over the log."""
     unreadable_numbers: Literal["quarantine", "missing"] = "quarantine"
     """What becomes of an item or user whose number cannot be read: quarantine, or the number is missing."""
     missing: Missing = Missing()

@@ -177,6 +177,10 @@ class RetrievalSettings(Section):
     """Age at which an event counts half for popularity."""
     popularity_of_liked: bool = False
     """Popularity counts liked events only."""
+    user_cap: int | None = Field(default=None, ge=1)
+    """Events of one user that count in full in what the crowd says (every source but vectors and profile): of somebody
+    with n more than that each counts user_cap / n, so that nobody says more than others by meeting much. null: all
+    count in full."""
     memory_half_life_days: float = Field(default=60.0, gt=0)
     """Age at which an event counts half for user_knn and ease."""
     disliked_weight: float = Field(default=0.3, ge=0, le=1)

@@ -15,7 +15,6 @@ import psutil
 
 from tests.chaos.rig import ROOT
 
-
 _started: list[subprocess.Popen] = []
 """Pipelines that may not have ended: what a test that fails leaves behind is ended with its environment."""
 

@@ -28,10 +28,11 @@ def _shards(prepared, folder, count):
     return folder / "histories", folder / "users"
 
 
-def _sources(shop, folder, count):
+def _sources(shop, folder, count, **more):
     """Return the tables that `write_sources` makes of so many shards."""
     run, results, _ = shop
-    retrieval = run.recipe.retrieval.model_copy(update={"sources": NAMES, "als_factors": 4, "similarity": "bm25"})
+    settings = {"sources": NAMES, "als_factors": 4, "similarity": "bm25", **more}
+    retrieval = run.recipe.retrieval.model_copy(update=settings)
     recipe = run.recipe.model_copy(update={"retrieval": retrieval})
     histories, users = _shards(results["prepare"].folder, folder / "given", count)
     folder.mkdir(exist_ok=True)
@@ -104,3 +105,27 @@ def _by_hand(shop):
             for slot in slots[row["user"]] if part < TEST else ():
                 counts[slot, item] += 1
     return dict(counts)
+
+
+def test_who_met_much_counts_as_much_as_the_cap(shop, tmp_path):
+    """Of each person at most five events' worth is counted, in every source."""
+    free, capped = (_sources(shop, tmp_path / str(cap), 2, user_cap=cap) for cap in (None, 5))
+    _, results, _ = shop
+    histories = read_parquet(results["prepare"].folder / "histories").to_pylist()
+    counts = [sum(part < TEST for part in row["parts"]) for row in histories]
+    assert max(counts) > 5
+    totals = [pc.sum(read_parquet(folder / "trends.parquet").column("events")).as_py() for folder in (free, capped)]
+    assert totals == pytest.approx([sum(counts), sum(min(count, 5) for count in counts)], rel=1e-5)
+    votes = [read_parquet(folder / "met.parquet").column("weights").to_pylist() for folder in (free, capped)]
+    shares = sorted(sum(low) / sum(high) for high, low in zip(*votes, strict=True))
+    np.testing.assert_allclose(shares, sorted(min(1.0, 5 / count) for count in counts if count), rtol=1e-5)
+    slots = {row["user"]: row["slots"] for row in read_parquet(results["prepare"].folder / "users").to_pylist()}
+    expected = sum(min(count, 5) * len(slots[row["user"]]) for row, count in zip(histories, counts, strict=True))
+    assert pc.sum(read_parquet(capped / "segments.parquet").column("count")).as_py() == pytest.approx(
+        expected, rel=1e-5
+    )
+    for name in ("ease.safetensors", "als.safetensors"):
+        for key, value in load_file(free / name).items():
+            assert not np.allclose(value, load_file(capped / name)[key])
+    pairs = [read_parquet(folder / "neighbours.parquet") for folder in (free, capped)]
+    assert not pairs[0].equals(pairs[1])

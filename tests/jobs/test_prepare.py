@@ -202,3 +202,35 @@ def test_a_changed_input_file_is_noticed(tmp_path, minilm):
     first = run_prepare(file)
     write_csv(Path(tmp_path / "events.csv"), events()[:-1])
     assert run_prepare(file).folder != first.folder
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_rows_of_those_who_are_like_an_earlier_one_go_to_quarantine(tmp_path, minilm, shards):
+    """Five made-up people have the whole catalogue, one has 26 of its 30 items; items nobody sells hide nobody."""
+    file = write_shop(tmp_path, minilm)
+    items_of = {f"copy-{n}": [*(f"i{k}" for k in range(30)), *(f"of {n} alone, {k}" for k in range(9))]
+                for n in range(5)} | {"less": [f"i{k}" for k in range(26)]}  # fmt: skip
+    made_up = [
+        {"user_id": name, "item_id": item, "rating": 5, "timestamp": 1_700_000_000 + 100 * number + step}
+        for number, (name, chosen) in enumerate(items_of.items())
+        for step, item in enumerate(chosen)
+    ]
+    write_csv(tmp_path / "events.csv", [*events(), *made_up])
+    size = f"data.rows_per_shard={10_000 if shards == 1 else 500}"
+    result = run_prepare(file, size, "data.clean.duplicate_profiles={least_items: 25, similarity: 0.95}")
+    ledger = json.loads((result.folder / "ledger.json").read_text())["interactions"]
+    unknown, alike = "item is not in the catalogue", "its user met nearly the same items as an earlier one"
+    assert ledger["reasons"] == {unknown: 5 * 9, alike: 4 * 30}
+    assert ledger["read"] == ledger["kept"] + ledger["quarantined"] + ledger["merged"]
+    kept = set(read_parquet(result.folder / "histories").column("user").to_pylist())
+    assert {"copy-0", "less"} <= kept
+    assert not {f"copy-{n}" for n in range(1, 5)} & kept
+    assert len(list((result.folder / "histories").glob("*.parquet"))) >= shards
+    assert not (result.folder / "alike").exists()
+    assert not (result.folder / "signatures").exists()
+
+
+def test_nobody_is_compared_where_nobody_has_enough_items(tmp_path, minilm):
+    result = run_prepare(write_shop(tmp_path, minilm), "data.clean.duplicate_profiles={least_items: 1000}")
+    ledger = json.loads((result.folder / "ledger.json").read_text())["interactions"]
+    assert (ledger["kept"], ledger["quarantined"]) == (800, 0)

@@ -308,6 +308,15 @@ def flag_unknown_items(table: pa.Table, known: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index("_problem"), "_problem", checked.reasons)
 
 
+def flag_alike(table: pa.Table, users: pa.Array) -> pa.Table:
+    """Give a reason to the rows of `users`, who are like earlier ones."""
+    checked = Checked(table, table.column("_problem").combine_chunks())
+    checked.flag(
+        pc.is_in(checked.column("user"), value_set=users), "its user met nearly the same items as an earlier one"
+    )
+    return table.set_column(table.column_names.index("_problem"), "_problem", checked.reasons)
+
+
 def flag_unknown_parts(table: pa.Table, column: str) -> pa.Table:
     """Give a reason to the rows whose split column does not hold train, validation or test."""
     checked = Checked(table, table.column("_problem").combine_chunks())

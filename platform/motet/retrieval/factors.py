@@ -7,6 +7,7 @@ Only item factors are kept: a user's factors follow from the history by one solv
 like all others. Each half-step for items needs sums over users only, so shards can be counted anywhere and added.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,16 +90,18 @@ def user_factors(places_S: np.ndarray, items_IK: np.ndarray, gram_KK: np.ndarray
     return np.linalg.solve(left_KK, (1 + EXTRA_WEIGHT) * met_SK.sum(0)).astype(np.float32)
 
 
-def item_sums(histories: list[np.ndarray], items_IK: np.ndarray, ridge: float) -> ItemSums:
-    """Return the items' normal equations over some users, who are solved on the way."""
+def item_sums(
+    histories: list[np.ndarray], items_IK: np.ndarray, ridge: float, weights: Sequence[float] | None = None
+) -> ItemSums:
+    """Return the items' normal equations over some users, who are solved on the way; each counts 1, or its weight."""
     sums = ItemSums.zeros(*items_IK.shape)
     gram_KK = items_IK.T.astype(np.float64) @ items_IK
-    for places_S in histories:
+    for places_S, weight in zip(histories, weights or [1.0] * len(histories), strict=True):
         user_K = user_factors(places_S, items_IK, gram_KK, ridge)
-        outer_KK = np.outer(user_K, user_K)
+        outer_KK = weight * np.outer(user_K, user_K)
         sums.users_KK += outer_KK
         sums.left_IKK[places_S] += EXTRA_WEIGHT * outer_KK
-        sums.right_IK[places_S] += (1 + EXTRA_WEIGHT) * user_K
+        sums.right_IK[places_S] += weight * (1 + EXTRA_WEIGHT) * user_K
     return sums
 
 

@@ -47,8 +47,9 @@ class Fading:
 
 
 def pair_counts(
-    histories: list[np.ndarray], moments: list[np.ndarray], items: int, fading: Fading, weighs: bool = False
-) -> pa.Table:
+    histories: list[np.ndarray], moments: list[np.ndarray], items: int, fading: Fading, weighs: bool = False,
+    weights_U: np.ndarray | None = None,
+) -> pa.Table:  # fmt: skip
     """Return the pair table of some users.
 
     Args:
@@ -57,10 +58,12 @@ def pair_counts(
         items: size of the catalogue.
         fading: of transitions.
         weighs: a user counts the square of log(items / events), the inverse document frequency of BM25, not 1.
+        weights_U: by what each user's counts are multiplied; 1 if not given.
     """
+    weights_U = np.ones(len(histories)) if weights_U is None else weights_U
     recent = [one[-LONGEST_HISTORY:] for one in histories]
-    together = _together(recent, items, weighs)
-    follows = _follows(recent, [one[-LONGEST_HISTORY:] for one in moments], items, fading)
+    together = _together(recent, items, weighs, weights_U)
+    follows = _follows(recent, [one[-LONGEST_HISTORY:] for one in moments], items, fading, weights_U)
     pattern = (together + follows).tocoo()
     rows, columns = pattern.row, pattern.col
     return pa.table(
@@ -79,28 +82,32 @@ def _entries(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np
     return np.asarray(matrix[rows, columns]).ravel().astype(np.float32)
 
 
-def _together(histories: list[np.ndarray], items: int, weighs: bool) -> sp.csr_matrix:
+def _together(histories: list[np.ndarray], items: int, weighs: bool, weights_U: np.ndarray) -> sp.csr_matrix:
     unique = [np.unique(one) for one in histories]
     indptr = np.append(0, np.cumsum([len(one) for one in unique]))
     indices = np.concatenate([*unique, np.zeros(0, np.int64)]).astype(np.int64)
     matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(histories), items))
     lengths_U = np.diff(indptr)
     says_U = np.log(items / np.maximum(lengths_U, 1)).clip(0) ** 2 if weighs else np.ones(len(lengths_U))
-    counts = (matrix.T @ sp.diags(says_U.astype(np.float32)) @ matrix).tocsr()
+    counts = (matrix.T @ sp.diags((says_U * weights_U).astype(np.float32)) @ matrix).tocsr()
     counts.setdiag(0)
     counts.eliminate_zeros()
     return counts
 
 
-def _follows(histories: list[np.ndarray], moments: list[np.ndarray], items: int, fading: Fading) -> sp.csr_matrix:
+def _follows(
+    histories: list[np.ndarray], moments: list[np.ndarray], items: int, fading: Fading, weights_U: np.ndarray
+) -> sp.csr_matrix:
     total = sp.csr_matrix((items, items), dtype=np.float32)
+    lengths_U = np.array([len(one) for one in histories], np.int64)
     for gap in range(1, fading.window + 1):
         (before, since), (after, until) = (
             [np.concatenate([one[cut] for one in lists if len(one) > gap] or [np.zeros(0, np.int64)])
              for lists in (histories, moments)]
             for cut in (slice(None, -gap), slice(gap, None))
         )  # fmt: skip
-        weights = np.float32(np.exp(-(gap - 1) / fading.steps)) * fading.over_time(until - since)
+        own = np.repeat(weights_U, np.maximum(lengths_U - gap, 0)).astype(np.float32)
+        weights = own * np.float32(np.exp(-(gap - 1) / fading.steps)) * fading.over_time(until - since)
         total = total + sp.coo_matrix((weights, (before, after)), shape=(items, items)).tocsr()
     total.setdiag(0)
     total.eliminate_zeros()

@@ -38,8 +38,9 @@ def bin_length(first_ms: int, last_ms: int) -> int:
 
 
 def count_bins(
-    items_N: np.ndarray, moments_N: np.ndarray, liked_N: np.ndarray, items: int, first_ms: int, length_ms: int
-) -> pa.Table:
+    items_N: np.ndarray, moments_N: np.ndarray, liked_N: np.ndarray, items: int, first_ms: int, length_ms: int,
+    weights_N: np.ndarray | None = None,
+) -> pa.Table:  # fmt: skip
     """Return item, bin, events, liked: one row per item and bin with events, ordered by both.
 
     Args:
@@ -49,12 +50,14 @@ def count_bins(
         items: size of the catalogue.
         first_ms: start of bin 0.
         length_ms: length of a bin.
+        weights_N: what each event counts; 1 if not given.
     """
+    weights_N = np.ones(len(items_N)) if weights_N is None else weights_N
     bins_N = np.maximum((moments_N - first_ms) // length_ms, 0)
     shape = (items, int(bins_N.max(initial=0)) + 1)
     places = (items_N.astype(np.int64), bins_N.astype(np.int64))
-    events = sp.coo_matrix((np.ones(len(items_N)), places), shape=shape).tocsr()
-    liked = sp.coo_matrix((np.nan_to_num(liked_N, nan=0.0), places), shape=shape).tocsr()
+    events = sp.coo_matrix((weights_N, places), shape=shape).tocsr()
+    liked = sp.coo_matrix((weights_N * np.nan_to_num(liked_N, nan=0.0), places), shape=shape).tocsr()
     rows, columns = events.nonzero()
     values = np.asarray(liked[rows, columns]).ravel() if len(rows) else np.zeros(0)
     return pa.table(

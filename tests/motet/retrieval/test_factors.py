@@ -88,3 +88,10 @@ def test_too_many_numbers_are_refused_with_them() -> None:
     require_small(10, 4, 160)
     with pytest.raises(RetrievalError, match=r"= 1,024,000 numbers, above retrieval.als_limit = 1,000,000; lower"):
         require_small(1_000, 32, 1_000_000)
+
+
+def test_who_weighs_two_counts_like_two() -> None:
+    twice = item_sums([*HISTORIES, HISTORIES[0]], Y, RIDGE)
+    weighed = item_sums(HISTORIES, Y, RIDGE, [2.0] + [1.0] * (len(HISTORIES) - 1))
+    for name in ("left_IKK", "right_IK", "users_KK"):
+        np.testing.assert_allclose(getattr(weighed, name), getattr(twice, name), rtol=1e-5)

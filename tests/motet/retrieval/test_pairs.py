@@ -132,3 +132,16 @@ def test_only_the_latest_events_of_a_long_history_are_counted() -> None:
     history = np.arange(LONGEST_HISTORY + 20)
     table = pair_counts([history], len(history), 1, 5.0)
     assert min(table.column("item").to_pylist()) == 20
+
+
+def test_what_a_user_counts_multiplies_all_of_their_pairs() -> None:
+    histories = [np.array([0, 1, 2]), np.array([1, 0])]
+    moments = [np.arange(3), np.arange(2)]
+    half = counted(histories, moments, 3, Fading(2, 5.0), False, np.array([0.5, 1.0]))
+    alone = [
+        counted(histories[:1], moments[:1], 3, Fading(2, 5.0)),
+        counted(histories[1:], moments[1:], 3, Fading(2, 5.0)),
+    ]
+    for column in ("together", "follows"):
+        expected = 0.5 * _dense(alone[0], column, 3) + _dense(alone[1], column, 3)
+        np.testing.assert_allclose(_dense(half, column, 3), expected, rtol=1e-6)

@@ -104,3 +104,13 @@ def test_of_an_empty_log_nothing_is_popular() -> None:
     trends = Trends([count_bins(none, none, np.zeros(0), 2, 0, DAY_MS)], 2, 0, DAY_MS, 0)
     assert trends.decayed(5, 1.0, False).tolist() == [0, 0]
     assert _column(trends.at(5), "idle").tolist() == [3650, 3650]
+
+
+def test_events_count_what_they_weigh() -> None:
+    table = count_bins(
+        np.array([1, 1, 0]), np.array([5, 9, 12]), np.array([1, 0, 1]), 2, 0, 10, np.array([0.5, 1, 0.25])
+    )
+    assert table.to_pylist() == [
+        {"item": 0, "bin": 1, "events": 0.25, "liked": 0.25},
+        {"item": 1, "bin": 0, "events": 1.5, "liked": 0.5},
+    ]
