@@ -133,6 +133,18 @@ def test_f11_a_node_is_lost_while_texts_are_embedded(tmp_path, minilm, apart, un
     assert (found["lost"], found["other vectors"]) == (0, 0)
 
 
+def test_f14_other_batches_and_workers_give_the_same_vectors(tmp_path, minilm, apart, undisturbed):
+    other = ["encoder.batch_size=17", "encoder.actors=2", "encoder.num_cpus=0.5"]
+    words = [word for change in other for word in ("--set", change)]
+    finish(start(write_many(tmp_path, minilm), apart, "--until", "embed", *words))
+    found = vectors(tmp_path / "workspace")
+    assert found.keys() == undisturbed.keys()
+    apart_by = max(float(np.abs(found[key] - row).max()) for key, row in undisturbed.items())
+    figures = {"rows": len(found), "largest difference of a number": f"{apart_by:.0e}"}
+    record("F14", "embedded in other batches by other workers", "17 texts at a time, two actors", figures)
+    assert apart_by < 1e-5
+
+
 def _is_ripe(cache: Path, texts: float, process: subprocess.Popen) -> bool:
     return _cached(cache) >= texts or process.poll() is not None
 

@@ -80,11 +80,11 @@ def test_f00_nothing_at_all(endpoint, release, catalogue):
     assert (found["lost"], found["wrong"]) == (0, 0)
 
 
-def signalled(endpoint, release, catalogue, name, number=signal.SIGKILL):
+def signalled(address, release, catalogue, name, number=signal.SIGKILL):
     """Verdicts on loads during which a replica is sent a signal; each begins when all are there again."""
     replicas = len(pids(name))
     return under_load(
-        endpoint, lambda: os.kill(pids(name)[0], number), release, catalogue,
+        address, lambda: os.kill(pids(name)[0], number), release, catalogue,
         after=lambda: wait_for(lambda: len(pids(name)) == replicas),
     )  # fmt: skip
 
@@ -102,6 +102,14 @@ def test_f35_a_gateway_is_killed(endpoint, release, catalogue):
     record("F35", "Gateway killed", f"SIGKILL of one of two, {REPEATS} times", summed(found))
     assert max(one.lost for one in found) <= 8
     assert sum(one.wrong for one in found) == 0
+
+
+def test_f35_a_gateway_is_killed_behind_the_edge(endpoint, release, catalogue, tmp_path):
+    """The edge asks once more for what was under way in it."""
+    with edge_of(endpoint.removeprefix("http://"), tmp_path / "nginx") as edge:
+        found = signalled(edge, release, catalogue, "Gateway")
+    record("F35", "Gateway killed, behind the edge", f"SIGKILL of one of two, {REPEATS} times", summed(found))
+    assert sum(one.lost + one.wrong for one in found) == 0
 
 
 @pytest.mark.parametrize("name", STEPS)
