@@ -9,7 +9,7 @@ from serve.door import rule_of
 SCHEME = "key"
 _DENIED = {
     "401": "A key is needed, and there is none or it is none of this workspace.",
-    "403": "The key has not the scope that this needs.",
+    "403": "The key has not the scope that this needs, or may not name this user.",
     "429": "The key or the user asks too often, or too many requests are in flight; come again after Retry-After.",
 }
 

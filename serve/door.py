@@ -6,7 +6,8 @@ rule names needs the scope recommend, also one that is not there.
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from serve.meters import Meters
 from serve.rates import Rates
 
 _log = logging.getLogger("ray.serve")
+_users: ContextVar[str] = ContextVar("users", default="")
+"""What the ids of users begin with whom the key of this call may name."""
 
 
 class Rule(NamedTuple):
@@ -57,6 +60,13 @@ class TooOften(Exception):
         self.retry_after_s = max(1, math.ceil(wait_s))
 
 
+class NotTheirs(Exception):
+    """A key named a user of somebody else's."""
+
+    def __init__(self) -> None:
+        super().__init__("this key may not name this user; it is bound to users whose ids begin otherwise")
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why a call does not come in."""
@@ -87,7 +97,8 @@ class Guard:
         self.by_key, self.by_user = Rates(limits.per_key_s, limits.burst), Rates(limits.per_user_s, limits.burst)
 
     def refusal(self, method: str, path: str, authorization: str) -> Refusal | None:
-        """Return why a call does not come in, or None if it does."""
+        """Return why a call does not come in, or None if it does; `admit` then knows whom its key may name."""
+        _users.set("")
         rule = rule_of(method, path)
         if rule is None or not self._needs_key(rule):
             return None
@@ -102,6 +113,7 @@ class Guard:
             late = TooOften(wait_s, "key")
             return self._refused("key_rate", 429, "too_often", str(late), {"retry-after": str(late.retry_after_s)})
         self.by_key.spend({name: 1})
+        _users.set(key.users)
         return None
 
     def _needs_key(self, rule: Rule) -> bool:
@@ -120,6 +132,20 @@ class Guard:
         except ReleaseError as error:
             _log.warning("no key opens anything: %s", error)
             return None
+
+    def may_name(self, user: str) -> bool:
+        """Return whether the key of this call may name a user, by the id as it was asked."""
+        return user.startswith(_users.get())
+
+    def require_theirs(self, users: Iterable[str]) -> None:
+        """Refuse users of somebody else's, by the ids as they were asked.
+
+        Raises:
+            NotTheirs: if one of them is none of the key's.
+        """
+        if not all(map(self.may_name, users)):
+            self.meters.refused("user")
+            raise NotTheirs
 
     def admit(self, users: Mapping[str, int]) -> None:
         """Count what users ask for.

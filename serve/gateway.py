@@ -143,10 +143,12 @@ class Gateway:
         """Return the name by which one who asks is stored; who was forgotten is nobody in particular.
 
         Raises:
+            NotTheirs: if the key may not name them.
             TooOften: if they must wait.
         """
         if asked is None:
             return None
+        self.guard.require_theirs([asked])
         privacy = self.watch.now
         name = privacy.stored(asked)
         self.guard.admit({name: 1})
@@ -190,6 +192,7 @@ class Gateway:
     async def record(self, events: EventsBody) -> Any:
         """Record one event, or a list of at most 500; they are durable when this answers, and known to the next one."""
         asked = events if isinstance(events, list) else [events]
+        self.guard.require_theirs(one.user_id for one in asked)
         self.guard.admit(Counter(map(self.watch.now.stored, (one.user_id for one in asked))))
         return await self.recorder.record(asked)
 
@@ -239,7 +242,8 @@ class Gateway:
     @app.get("/v1/release")
     async def about(self) -> ReleaseResponse:
         """Say what is being served, what it reached offline, and what is tried out beside it."""
-        return to_about(self.follower.front, self.follower.state)
+        about = to_about(self.follower.front, self.follower.state)
+        return about.model_copy(update={"example_users": list(filter(self.guard.may_name, about.example_users))})
 
     @app.patch("/v1/surfaces/{surface}", responses=REFUSED | NOT_FOUND | FIXED, response_model=SurfaceResponse)
     async def change_surface(

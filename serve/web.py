@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from motet.errors import RequestError
 from serve.api import Api
 from serve.calls import StepFailed
-from serve.door import Door, TooOften
+from serve.door import Door, NotTheirs, TooOften
 from serve.event_schemas import MOST_EVENT_BYTES, EventRequest
 from serve.gate import Busy
 from serve.item_schemas import MOST_NEW_BYTES, ItemsQuery, NewItem
@@ -104,6 +104,7 @@ def make_app(most_body_bytes: int = 65_536) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Busy, _on_busy)
     app.add_exception_handler(TooOften, _on_too_often)
+    app.add_exception_handler(NotTheirs, _on_not_theirs)
     app.add_exception_handler(StepFailed, _on_failed)
     add_page(app)
     return app
@@ -158,6 +159,11 @@ async def _on_too_often(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, TooOften)
     return refuse(str(error), kind="too_often", status=429, wait_s=error.retry_after_s)
+
+
+async def _on_not_theirs(request: Request, error: Exception) -> JSONResponse:
+    del request
+    return refuse(str(error), kind="forbidden", status=403)
 
 
 async def _on_failed(request: Request, error: Exception) -> JSONResponse:

@@ -141,6 +141,7 @@ def add_key(
     scope: Annotated[
         list[str] | None, typer.Option(help="recommend, feedback or admin; repeat for several. admin by default.")
     ] = None,
+    users: Annotated[str, typer.Option(help="It may only name users whose ids begin with this, such as acme-.")] = "",
     workspace: Workspace = _HERE,
 ) -> None:
     """Make a key and print it; it is shown this once. No scope includes another."""
@@ -150,17 +151,17 @@ def add_key(
         asked = scope or ["admin"]
         if unknown := [one for one in asked if one not in SCOPES]:
             raise ReleaseError(f"--scope {unknown[0]}: no such scope; scopes: {', '.join(SCOPES)}")
-        typer.echo(Keys(workspace).add(name, tuple(one for one in SCOPES if one in asked)))
+        typer.echo(Keys(workspace).add(name, tuple(one for one in SCOPES if one in asked), users))
 
 
 @key_commands.command("list")
 def list_keys(workspace: Workspace = _HERE) -> None:
-    """List the keys' names and scopes."""
+    """List the keys' names and scopes, and whose users they may name."""
     from motet.release.keys import Keys
 
     with said_in_a_line():
         for name, key in sorted(Keys(workspace).all().items()):
-            typer.echo(f"{name}  {', '.join(key.scopes)}")
+            typer.echo(f"{name}  {', '.join(key.scopes)}{f'  users {key.users}*' if key.users else ''}")
 
 
 @key_commands.command("revoke")

@@ -7,7 +7,7 @@ from motet.guard_settings import LimitSettings
 from motet.recipe import Recipe
 from motet.release.keys import Keys
 from motet.serve_settings import ServeSettings
-from serve.door import Guard, TooOften, rule_of
+from serve.door import Guard, NotTheirs, TooOften, rule_of
 from serve.gateway import app
 from serve.meters import Meters
 from serve.places import guard_of
@@ -72,6 +72,21 @@ def test_the_document_names_the_key_of_each_call():
             assert call["security"][-1] == {"key": [rule.scope]}
             assert ({} in call["security"]) != rule.always
             assert {"401", "403", "429"} <= call["responses"].keys()
+
+
+def test_a_key_of_a_tenant_may_name_its_users_alone(tmp_path):
+    keys, one = Keys(tmp_path), guard(tmp_path)
+    bound, free = keys.add("acme", ("recommend",), "acme-"), keys.add("me", ("recommend",))
+    assert one.refusal("POST", "/v1/recommend", f"Bearer {bound}") is None
+    one.require_theirs(["acme-1", "acme-"])
+    for user in ("acme", "acm", "", "other-acme-1", "ACME-1"):
+        assert not one.may_name(user)
+        with pytest.raises(NotTheirs):
+            one.require_theirs(["acme-1", user])
+    assert one.refusal("GET", "/healthz", "") is None  # the next call in the same task has no key
+    one.require_theirs(["anyone"])
+    assert one.refusal("POST", "/v1/recommend", f"Bearer {free}") is None
+    one.require_theirs(["anyone"])
 
 
 class Clock:

@@ -7,6 +7,7 @@ from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.expected_conditions import visibility_of_element_located as visible
 from selenium.webdriver.support.wait import WebDriverWait
 
+from motet.events.segments import Segments
 from motet.release.keys import Keys
 from tests.serve.browsers import BROWSER, DRIVER, open_browser
 from tests.serve.graphs import PATIENT, ask, publish, served, wait_until_exported
@@ -101,6 +102,26 @@ def test_a_user_who_asks_too_often_waits_whatever_key_is_used(endpoint, key):
     assert ask(endpoint, "/v1/explain?item=i01&user_id=hasty", headers=key("recommend"))[0] == 429
     assert ask(endpoint, "/v1/recommend", {"user_id": "calm"}, key("recommend"))[0] == 200
     assert ask(endpoint, "/v1/recommend", {}, key("recommend"))[0] == 200
+
+
+def test_a_key_of_a_tenant_names_no_one_elses_users(endpoint, release):
+    keys = Keys(release.parent.parent)
+    bound = [{"authorization": f"Bearer {keys.add(f'tenant-{n}', ('recommend', 'feedback'), 'u0')}"} for n in range(2)]
+    calls = [("/v1/recommend", {"user_id": "{}"}), ("/v1/explain?item=i01&user_id={}", None),
+             ("/v1/events", {"user_id": "{}", "item_id": "i01"})]  # fmt: skip
+    for path, body in calls:
+        for user, expected in (("u03", 200), ("u13", 403), ("x", 403)):
+            asked = None if body is None else {**body, "user_id": user}
+            status, _, answer, _ = ask(endpoint, path.format(user), asked, bound[body is None])
+            assert status == expected
+            assert status == 200 or answer["detail"][0]["type"] == "forbidden"
+    events = [{"user_id": user, "item_id": "i01", "event_id": f"of-{user}"} for user in ("u04", "u14")]
+    assert ask(endpoint, "/v1/events", events, bound[1])[0] == 403  # none of them is kept
+    assert ask(endpoint, "/v1/recommend", {}, bound[1])[0] == 200
+    shown = ask(endpoint, "/v1/release", headers=bound[1])[2]["example_users"]
+    assert all(user.startswith("u0") for user in shown)
+    stored = {event.event_id for _, event in Segments(release.parent.parent / "events").read()}
+    assert not {"of-u04", "of-u14"} & stored
 
 
 def test_refusals_are_counted(endpoint, key):

@@ -26,6 +26,8 @@ class Key(BaseModel):
 
     scopes: tuple[Scope, ...]
     sha256: str
+    users: str = ""
+    """What the ids of the users begin with whom it may name: a tenant's, such as `acme-`."""
 
 
 _KEYS = TypeAdapter(dict[str, Key])
@@ -61,8 +63,13 @@ class Keys:
             self._read_at = changed
         return self._known
 
-    def add(self, name: str, scopes: tuple[Scope, ...]) -> str:
+    def add(self, name: str, scopes: tuple[Scope, ...], users: str = "") -> str:
         """Make a key and return it.
+
+        Args:
+            name: what it is called.
+            scopes: what it opens.
+            users: what the ids of the users begin with whom it may name.
 
         Raises:
             ReleaseError: if there is one of that name.
@@ -71,7 +78,7 @@ class Keys:
         if name in known:
             raise ReleaseError(f"there is a key {name!r} already; revoke it first, or choose another name")
         secret = secrets.token_urlsafe(_BYTES)
-        self._write({**known, name: Key(scopes=scopes, sha256=_hash(secret))})
+        self._write({**known, name: Key(scopes=scopes, sha256=_hash(secret), users=users)})
         return secret
 
     def revoke(self, name: str) -> None:

@@ -16,7 +16,9 @@ def test_a_key_opens_until_it_is_revoked_and_stands_in_no_file(tmp_path):
     assert elsewhere.find("") is None
     assert secret not in keys.path.read_text()
     assert keys.path.stat().st_mode & 0o077 == 0
-    other = keys.add("you", ("admin",))
+    assert key.users == ""
+    other = keys.add("you", ("admin",), "acme-")
+    assert elsewhere.find(other)[1].users == "acme-"
     keys.revoke("me")
     assert elsewhere.find(secret) is None
     assert elsewhere.find(other)[0] == "you"
