@@ -46,11 +46,11 @@ test: fetch ## the test suite
 test-slow: fetch ## the tests that start clusters or run the whole demo (more than an hour; ARGS="--turn 1/3": a third of the files)
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
-chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (half an hour and more)
-	$(BIN)/python -m pytest -q -m chaos
+chaos: fetch ## faults under load, and the table of docs/RELIABILITY.md (half an hour; MOTET_CHAOS_REPEATS=1: less)
+	$(BIN)/python -m pytest -q -m chaos tests/chaos
 	@$(BIN)/python bench/reliability.py
 
-fuzz: fetch ## what the endpoint's own schema allows and forbids, five thousand times (4 minutes; part of make chaos)
+fuzz: fetch ## what the endpoint's own schema allows and forbids, five thousand times (5 minutes)
 	$(BIN)/python -m pytest -q -m chaos tests/fuzz
 
 bench: fetch ## texts embedded, rows prepared, events trained, index queries and the demo by stage (25 minutes; BENCH_FULL=1: hours)

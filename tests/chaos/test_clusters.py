@@ -1,5 +1,6 @@
 """Faults of the cluster under a graph that serves: a node is lost."""
 
+import json
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from motet.data.parquet import read_parquet
 from tests.chaos.rig import FAULT_AT_S, judge, load, record, summed, wait_for
 from tests.chaos.runs import own_environment
+from tests.deploy.edges import edge_of
 from tests.nodes import ROOT, several_nodes
 from tests.serve.graphs import PATIENT, TWO, ask, free_port, publish
 
@@ -29,6 +31,10 @@ serve.run(build({"workspace": sys.argv[1]}))
 print("up", flush=True)
 sys.stdin.read()
 """
+
+
+FLAKY = {"CoreWorkerService.grpc_client.PushTask": {"num_failures": -1, "req_failure_prob": 1, "resp_failure_prob": 1}}
+HOW = "1 % of the calls of actors, and of 1 % the answer"
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +88,28 @@ def test_f44_a_node_is_lost(release):
     record("F44", "a node is lost", "one of two, without a word; 20 requests a second for 20 s", figures)
     assert found.wrong == 0
     assert found.lost <= 8  # what was under way in a Gateway there
+
+
+def injected(folder: Path) -> int:
+    """How many calls Ray says that it let fail."""
+    logs = (path for path in folder.rglob("*") if path.suffix in (".log", ".err", ".out") and path.is_file())
+    return sum(path.read_text(errors="replace").count("Inject RPC") for path in logs)
+
+
+def test_f54_calls_are_lost_at_random(release, tmp_path):
+    """All calls of actors, those by which Serve looks after the graph too; asked is the edge, as it should be."""
+    with own_environment() as environment:
+        flaky = {**environment, "RAY_testing_rpc_failure": json.dumps(FLAKY)}
+        with several_nodes([4], flaky) as nodes, serving(release, nodes.environment) as address:
+            wait_for(lambda: in_full(address), 120)
+            with (
+                edge_of(address.removeprefix("http://"), tmp_path / "nginx") as edge,
+                load(edge, seconds=20.0) as answers,
+            ):
+                found = judge(answers(), time.perf_counter(), catalogue(release), {release.name}, K)
+            failed = injected(Path(environment["RAY_TMPDIR"]))
+    figures = {"calls lost": failed, **summed([found])}
+    record("F54", "calls are lost at random", f"{HOW}; 20 requests a second for 20 s, behind the edge", figures)
+    assert failed > 5
+    assert found.wrong == 0
+    assert found.lost <= 0.01 * found.sent

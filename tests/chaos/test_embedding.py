@@ -21,7 +21,7 @@ from tests.synthetic import events, recipe, users, write_csv, write_recipe
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
-MANY = 4_000
+MANY = 2_500
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def apart():
 
 
 def write_many(folder: Path, model: Path) -> Path:
-    """The shop with 4,000 items, each with a text of its own."""
+    """The shop with 2,500 items, each with a text of its own."""
     write_csv(folder / "events.csv", events())
     write_csv(folder / "users.csv", users())
     rows = [

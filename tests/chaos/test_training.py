@@ -33,7 +33,9 @@ def epochs_of(workspace: Path) -> list[Path]:
     return sorted((workspace / "runs").glob("*.checkpoints/epoch-*/manifest.json"))
 
 
-LONG = ["--until", "train", "--set", "train.epochs=40", "--set", "train.patience=40", "--set", "model.layers=3"]
+EPOCHS = 20
+LONG = ["--until", "train", "--set", f"train.epochs={EPOCHS}", "--set", f"train.patience={EPOCHS}",
+        "--set", "model.layers=3"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", ["killed", "told to end"])
@@ -65,7 +67,7 @@ def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, enco
         f"{'SIGKILL' if how == 'killed' else 'SIGTERM'} of the driver{damage}",
         figures,
     )
-    assert trained[-1] == 40
+    assert trained[-1] == EPOCHS
     assert figures["epochs lost"] <= (2 if how == "killed" else 1)
 
 
@@ -83,7 +85,7 @@ def test_f15_one_of_two_workers_is_killed(tmp_path, encoder_folder, apart):
     trained = [int(line.split("epoch ")[1].split("/")[0]) for line in said.splitlines() if "train: epoch " in line]
     figures = {"epochs before": reached, "trained in all": len(trained), "seconds to the next epoch": round(seconds, 1)}
     record("F15", "one of two training workers is killed", "SIGKILL, once", figures)
-    assert trained == list(range(1, 41))
+    assert trained == list(range(1, EPOCHS + 1))
 
 
 def _a_worker_of(process: subprocess.Popen) -> psutil.Process:

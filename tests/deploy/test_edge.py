@@ -108,6 +108,12 @@ def test_more_than_it_may_pass_on_is_refused_at_once(edge, tmp_path):
     assert seconds < 0.1
 
 
+def beside(other: str, upstream: str) -> dict[str, str]:
+    """Another proxy in place of the first of the two names of the one that lives."""
+    first = f"server {upstream} max_fails=0;         # EDIT"
+    return {first: f"{other} # EDIT"}
+
+
 def test_a_proxy_that_is_gone_is_passed_by(edge, tmp_path):
     """Of two, one refuses connections and one cuts them off after the request was read: the living one is asked."""
     upstream = edge.removeprefix("http://")  # an edge in front of an edge
@@ -119,13 +125,41 @@ def test_a_proxy_that_is_gone_is_passed_by(edge, tmp_path):
         thread.start()
         try:
             for lost in dead:
-                own = {f"server {upstream} max_fails=0;": f"{lost} server {upstream} max_fails=0;"}
-                with edge_of(upstream, tmp_path / "nginx", own) as address:
+                with edge_of(upstream, tmp_path / "nginx", beside(lost, upstream)) as address:
                     found = [ask(address, "/v1/recommend", {"user_id": "u03", "k": 3}) for _ in range(10)]
                 assert [status for status, *_ in found] == [200] * 10
         finally:
             over.set()
             thread.join()
+
+
+def test_what_was_lost_with_a_gateway_is_asked_once_more(edge, tmp_path):
+    """Serve says it by a 500; events are not repeated, since nobody knows what became of them."""
+    upstream, over = edge.removeprefix("http://"), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as broken:
+        own = beside(f"server 127.0.0.1:{broken.getsockname()[1]} max_fails=0;", upstream)
+        thread = threading.Thread(target=answer_500, args=(broken, over))
+        thread.start()
+        try:
+            with edge_of(upstream, tmp_path / "nginx", own) as address:
+                found = [ask(address, "/v1/recommend", {"user_id": "u03", "k": 3})[0] for _ in range(10)]
+                posted = [ask(address, "/v1/events", {"user_id": "u03", "item_id": "i01"})[0] for _ in range(10)]
+        finally:
+            over.set()
+            thread.join()
+    assert found == [200] * 10
+    assert 500 in posted
+
+
+def answer_500(server: socket.socket, over: threading.Event) -> None:
+    """Read what comes, and fail."""
+    server.settimeout(0.2)
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            connection, _ = server.accept()
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            connection.close()
 
 
 def cut_off(server: socket.socket, over: threading.Event) -> None:
