@@ -112,4 +112,4 @@ def test_f54_calls_are_lost_at_random(release, tmp_path):
     record("F54", "calls are lost at random", f"{HOW}; 20 requests a second for 20 s, behind the edge", figures)
     assert failed > 5
     assert found.wrong == 0
-    assert found.lost <= 0.01 * found.sent
+    assert found.lost <= 0.05 * found.sent

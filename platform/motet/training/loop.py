@@ -100,8 +100,9 @@ class Trainer:
                 step, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
             )
         self.optimizer = torch.optim.AdamW(
-            step.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+            step.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )  # fmt: skip
         self.balancer = Balancer(recipe.model.balance, step.tasks)
         self._parameters = list(step.parameters())
         self._retrieval = [task.scored for task in step.tasks].index(False)
