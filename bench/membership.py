@@ -50,17 +50,17 @@ def write_log(path: Path) -> None:
     last = {row["user_id"]: place for place, row in enumerate(rows)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], "part"])
+        writer = csv.DictWriter(file, [*rows[0], "set"])
         writer.writeheader()
         for place, row in enumerate(rows):
             known = "validation" if last[row["user_id"]] == place else "train"
-            writer.writerow(row | {"part": known if is_member(row["user_id"]) else "test"})
+            writer.writerow(row | {"set": known if is_member(row["user_id"]) else "test"})
 
 
 def train(work: Path, changes: dict[str, Any]) -> tuple[Recipe, Path]:
     """Return (recipe, folder of the network) of a pipeline run."""
     settings = {"workspace": work / "workspace", "data.interactions.path": work / "interactions.csv",
-                "data.split": "{kind: column, column: part}", "model.estimates": "none", "train.workers": 0,
+                "data.split": "{kind: column, column: set}", "model.estimates": "none", "train.workers": 0,
                 **changes}  # fmt: skip
     words = [f"{name}={value}" for name, value in settings.items()]
     command = [sys.executable, str(ROOT / "jobs" / "pipeline.py"), str(RECIPE), "--until", "train"]
@@ -73,7 +73,7 @@ def losses(recipe: Recipe, network: Path, workspace: Path) -> dict[str, float]:
     """Return the mean loss per event of each user under the retrieval task, by window as in training."""
     (prepared,), (embedded,) = (list((workspace / name).iterdir()) for name in ("prepared", "embedded"))
     model, card = load_model(network)
-    counts_I = read_parquet(network / "counts.parquet").column("count").to_numpy()
+    counts_I = read_parquet(network / "counts.parquet").column("count").to_numpy().copy()
     catalogue = Catalogue(item_inputs(prepared, embedded, counts_I), torch.from_numpy(counts_I))
     step = TrainStep(model.eval(), catalogue, card.tasks, card.scales, recipe.train)
     encoder = read_json(embedded / "encoder.json")

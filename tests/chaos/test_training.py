@@ -43,7 +43,7 @@ def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, enco
     """Before it is run again its newest checkpoint loses a bit, and what Ray knows of checkpoints is torn in two."""
     file = write_shop(tmp_path, encoder_folder)
     process, workspace = start(file, apart, *LONG), tmp_path / "workspace"
-    wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 120)
+    wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 180)
     assert process.poll() is None
     kill(process, signal.SIGKILL if how == "killed" else signal.SIGTERM)
     newest = epochs_of(workspace)[-1].parent
@@ -74,7 +74,7 @@ def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, enco
 def test_f15_one_of_two_workers_is_killed(tmp_path, encoder_folder, apart):
     file, workspace = write_shop(tmp_path, encoder_folder), tmp_path / "workspace"
     process = start(file, apart, *LONG, "--set", "train.workers=2")
-    wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 120)
+    wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 180)
     assert process.poll() is None
     reached = int(epochs_of(workspace)[-1].parent.name.removeprefix("epoch-"))
     _a_worker_of(process).kill()
