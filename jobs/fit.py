@@ -18,7 +18,7 @@ from jobs.histories import Statistics, UserTexts, item_inputs, shapes, shards_of
 from jobs.stages import Result, Run, say
 from jobs.train_worker import train_worker
 from jobs.warm import WarmStart
-from jobs.windows import TrainWindows, ValidationWindows
+from jobs.windows import TrainWindows, ValidationWindows, count_windows
 from motet.data.moments import AsOf
 from motet.devices import TrainDevices, choose
 from motet.errors import DataError
@@ -161,7 +161,7 @@ def worker_config(
         "warm": fit.warm,
         "tell": fit.tell,
         "devices": devices,
-        "rows": _count_windows(prepared.folder, run.recipe, fit.warm),
+        "rows": _windows(prepared.folder, run.recipe, fit),
     }
 
 
@@ -178,9 +178,12 @@ def checked_scales(recipe: Recipe, statistics: Statistics) -> dict[str, LabelSca
     return scales
 
 
-def _count_windows(prepared: Path, recipe: Recipe, warm: WarmStart | None) -> int:
-    """Estimate the training windows per epoch from the number of interactions, for the learning rate's schedule."""
-    events = read_json(prepared / "ledger.json")["interactions"]["kept"]
+def _windows(prepared: Path, recipe: Recipe, fit: Fit) -> int:
+    """Return the training windows per epoch; for the learning rate's schedule alone an estimate is enough."""
+    if recipe.train.private is not None:  # the noise goes by their number
+        files = sorted((prepared / "histories").glob("*.parquet"))
+        return count_windows(files, fit.as_of, recipe.model.history, fit.warm.fresh if fit.warm else None)
+    warm, events = fit.warm, read_json(prepared / "ledger.json")["interactions"]["kept"]
     if warm is not None:
         return max(1, int(events - warm.known_events))
     users = read_json(prepared / "manifest.json")["summary"]["users"]

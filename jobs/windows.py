@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from jobs.estimates import Folds
 from jobs.histories import UserTexts
+from jobs.tables import over_files
 from motet.data.moments import AsOf
 from motet.data.parquet import read_parquet
+from motet.data.split import TRAIN
 
 
 class _Windows:
@@ -72,6 +75,23 @@ class TrainWindows(_Windows):
                 chosen.__getitem__ if chosen is not None else None, self.fresh.window_ms if self.fresh else None,
                 self.around,
             )  # fmt: skip
+
+
+def count_windows(files: list[Path], as_of: AsOf, history: int, fresh: Fresh | None) -> int:
+    """Return how many windows `TrainWindows` makes of shards of histories (Ray Data)."""
+    return sum(int(row["windows"]) for row in over_files(files, partial(_count, as_of, history, fresh)))
+
+
+def _count(as_of: AsOf, history: int, fresh: Fresh | None, histories: pa.Table) -> pa.Table:
+    from motet.training.windows import window_bounds
+
+    histories, since_ms = (histories, None) if fresh is None else (fresh.users(histories), fresh.window_ms)
+    count = 0
+    for row in as_of.parts(histories).select(["parts", "timestamps"]).to_pylist():
+        moments = [when for when, part in zip(row["timestamps"], row["parts"], strict=True) if part == TRAIN]
+        ends = (end for _, end, _ in window_bounds(len(moments), history))
+        count += sum(since_ms is None or moments[end - 1] > since_ms for end in ends)
+    return pa.table({"windows": [count]})
 
 
 class ValidationWindows(_Windows):

@@ -81,6 +81,16 @@ def test_a_refit_trains_on_validation_too_and_the_first_network_leaves_the_lates
     assert not list((result.folder.parent).glob("*.checkpoints"))
 
 
+def test_a_private_tower_spends_what_it_may_and_no_more(tmp_path, encoder_folder):
+    """40 people of 18 events are three windows each; from the length of the log one would think that there are more."""
+    overrides = ["train.workers=0", "train.epochs=3", "train.patience=3", "train.batch_size=4", "train.negatives=0"]
+    result = run_train(write_shop(tmp_path, encoder_folder), *overrides, "train.private={epsilon: 5, delta: 0.001}")
+    privacy = result.summary["privacy"]
+    assert privacy["windows"] == 120
+    assert 4.5 < privacy["epsilon"] <= 5.0
+    assert [row["privacy"]["epsilon"] for row in read_metrics(result.folder)][-1] == privacy["epsilon"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "read"), [("model.estimates=none", 0), ("model.estimates_limit=1", 2)])
 def test_estimates_can_be_left_out_or_be_priors_alone(tmp_path, minilm, change, read):

@@ -45,7 +45,7 @@ class PrivateSteps:
         settings: the recipe's.
         batch_size: windows of a step.
         outputs: of a window, by which its losses are divided.
-        steps_per_epoch: expected.
+        steps_per_epoch: at least.
         epochs: at most.
     """
 
@@ -65,6 +65,7 @@ class PrivateSteps:
         self._hooked: Any = GradSampleModule(tower, loss_reduction="sum", strict=False)
         self.parameters: list[Any] = list(tower.parameters())
         self.settings, self.batch_size, self.outputs = settings, batch_size, outputs
+        self.steps_per_epoch = steps_per_epoch
         with _without("Optimal order is the"):
             self.noise = get_noise_multiplier(
                 target_epsilon=settings.epsilon, target_delta=settings.delta, accountant="prv",
@@ -105,9 +106,18 @@ class PrivateSteps:
         self._seen, self._steps = self._seen + windows, self._steps + 1
 
     def end_epoch(self) -> None:
-        """Know how many windows there are, and in how many steps they are taken."""
+        """Know how many windows there are, and in how many steps they are taken.
+
+        Raises:
+            TrainingError: if in fewer than the noise was made for, which would tell more than was promised.
+        """
         self.windows, self._of_epoch = self._seen, self._steps
         self._seen = self._steps = 0
+        if self._of_epoch < self.steps_per_epoch:
+            raise TrainingError(
+                f"train.private: an epoch had {self._of_epoch} steps, the noise is made for {self.steps_per_epoch}; it "
+                "would spend more than train.private.epsilon"
+            )
 
     def spent(self, steps: int) -> dict[str, float]:
         """Return what so many steps have cost."""
