@@ -20,7 +20,7 @@ from tests.chaos.rig import record, wait_for
 from tests.chaos.runs import finish, first_words, kill, own_environment, start
 from tests.synthetic import events, write_csv, write_shop
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
