@@ -30,7 +30,7 @@ from motet.release.bundle import read_report  # noqa: E402
 from motet.release.gate import refusals  # noqa: E402
 from motet.release.publish import Releases  # noqa: E402
 from motet.settings import ReleaseSettings  # noqa: E402
-from motet.storage import read_json, write_json  # noqa: E402
+from motet.storage import write_json  # noqa: E402
 
 ATTACKS = ("random", "average", "bandwagon")
 FILLERS = 100
@@ -88,9 +88,7 @@ def run(work: Path, name: str, rows: Rows, epochs: int, more: Mapping[str, Any])
     command = [sys.executable, str(ROOT / "jobs" / "pipeline.py"), str(ROOT / "recipes" / "movielens.yaml"), "--force"]
     command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     subprocess.run(command, check=True, capture_output=True)
-    prepared = max((workspace / "prepared").iterdir(), key=lambda path: path.stat().st_mtime)
-    reasons = read_json(prepared / "ledger.json")["interactions"]["reasons"]
-    return {**read_report(Releases(workspace).current()), "left_out": sum(reasons.values())}
+    return dict(read_report(Releases(workspace).current()))
 
 
 def row_of(report: dict[str, Any], clean: dict[str, Any], target: str) -> dict[str, Any]:
@@ -101,7 +99,8 @@ def row_of(report: dict[str, Any], clean: dict[str, Any], target: str) -> dict[s
     shares = report["exposure"]["shares"]
     return {
         "hit_rate": float(shares.get(target, min(shares.values()))), "below": target not in shares,
-        "ndcg": float(report["ranking"]["systems"]["motet"]["ndcg"]["mean"]), "left_out": report["left_out"],
+        "ndcg": float(report["ranking"]["systems"]["motet"]["ndcg"]["mean"]),
+        "left_out": report["ledger"]["interactions"]["quarantined"],
         "refused": refusals(report, clean, ReleaseSettings()),
     }  # fmt: skip
 

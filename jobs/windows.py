@@ -83,14 +83,13 @@ def count_windows(files: list[Path], as_of: AsOf, history: int, fresh: Fresh | N
 
 
 def _count(as_of: AsOf, history: int, fresh: Fresh | None, histories: pa.Table) -> pa.Table:
-    from motet.training.windows import window_bounds
+    from motet.training.windows import windows_since
 
     histories, since_ms = (histories, None) if fresh is None else (fresh.users(histories), fresh.window_ms)
     count = 0
     for row in as_of.parts(histories).select(["parts", "timestamps"]).to_pylist():
         moments = [when for when, part in zip(row["timestamps"], row["parts"], strict=True) if part == TRAIN]
-        ends = (end for _, end, _ in window_bounds(len(moments), history))
-        count += sum(since_ms is None or moments[end - 1] > since_ms for end in ends)
+        count += sum(1 for _ in windows_since(moments, history, since_ms))
     return pa.table({"windows": [count]})
 
 

@@ -121,7 +121,7 @@ def test_a_proxy_that_is_gone_is_passed_by(edge, tmp_path):
         nobody.bind(("127.0.0.1", 0))
         dead = [f"server 127.0.0.1:{one.getsockname()[1]} max_fails=0;" for one in (cutter, nobody)]
         over = threading.Event()
-        thread = threading.Thread(target=cut_off, args=(cutter, over))
+        thread = threading.Thread(target=answer_all, args=(cutter, over, b""))
         thread.start()
         try:
             for lost in dead:
@@ -138,7 +138,8 @@ def test_what_was_lost_with_a_gateway_is_asked_once_more(edge, tmp_path):
     upstream, over = edge.removeprefix("http://"), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as broken:
         own = beside(f"server 127.0.0.1:{broken.getsockname()[1]} max_fails=0;", upstream)
-        thread = threading.Thread(target=answer_500, args=(broken, over))
+        failure = b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        thread = threading.Thread(target=answer_all, args=(broken, over, failure))
         thread.start()
         try:
             with edge_of(upstream, tmp_path / "nginx", own) as address:
@@ -151,22 +152,12 @@ def test_what_was_lost_with_a_gateway_is_asked_once_more(edge, tmp_path):
     assert 500 in posted
 
 
-def answer_500(server: socket.socket, over: threading.Event) -> None:
-    """Read what comes, and fail."""
+def answer_all(server: socket.socket, over: threading.Event, answer: bytes) -> None:
+    """Read what comes, answer it, if only by nothing, and hang up."""
     server.settimeout(0.2)
     while not over.is_set():
         with contextlib.suppress(TimeoutError):
             connection, _ = server.accept()
             connection.recv(65_536)
-            connection.sendall(b"HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            connection.close()
-
-
-def cut_off(server: socket.socket, over: threading.Event) -> None:
-    """Read what comes, and hang up."""
-    server.settimeout(0.2)
-    while not over.is_set():
-        with contextlib.suppress(TimeoutError):
-            connection, _ = server.accept()
-            connection.recv(65_536)
+            connection.sendall(answer)
             connection.close()

@@ -234,6 +234,9 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     assert _run("keys", "list", *here).stdout == "me  admin\n"
     assert _run("keys", "add", "shop", "--scope", "feedback", "--scope", "recommend", *here).exit_code == 0
     assert "shop  recommend, feedback\n" in _run("keys", "list", *here).stdout
+    assert _run("keys", "add", "acme", "--scope", "recommend", "--users", "acme-", *here).exit_code == 0
+    assert "acme  recommend  users acme-*\n" in _run("keys", "list", *here).stdout
+    assert _run("keys", "revoke", "acme", *here).exit_code == 0
     assert "--scope root: no such scope; scopes: recommend, feedback, admin" in _refused(
         _run("keys", "add", "other", "--scope", "root", *here)
     )

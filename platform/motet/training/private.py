@@ -116,7 +116,7 @@ class PrivateSteps:
         if self._of_epoch < self.steps_per_epoch:
             raise TrainingError(
                 f"train.private: an epoch had {self._of_epoch} steps, the noise is made for {self.steps_per_epoch}; it "
-                "would spend more than train.private.epsilon"
+                "would spend more than train.private.epsilon; run the stage again, or raise that"
             )
 
     def spent(self, steps: int) -> dict[str, float]:

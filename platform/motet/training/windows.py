@@ -11,7 +11,7 @@ window of context before it (but for the user's first events). One more row per 
     validation  seen; slate:<task> is the slate's number
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,13 @@ def window_bounds(events: int, history: int) -> Iterator[tuple[int, int, int]]:
         first = max(0, end - 1 - (history - stride))
 
 
+def windows_since(moments: Sequence[int], history: int, since_ms: int | None) -> Iterator[tuple[int, int, int]]:
+    """Yield the bounds of the windows with a target later than a moment; of all if it is None."""
+    for first, end, target in window_bounds(len(moments), history):
+        if since_ms is None or moments[end - 1] > since_ms:
+            yield first, end, target
+
+
 def train_rows(
     histories: pa.Table,
     users: pa.Table,
@@ -86,9 +93,7 @@ def train_rows(
             fitted = estimates(row["user"])
             told = fitted.around(events["items"], _labels(events)) if around else _told_along(events, starts, fitted)
             events["estimates"] = told
-        for first, end, target in window_bounds(len(events["items"]), history):
-            if since_ms is not None and events["timestamps"][end - 1] <= since_ms:
-                continue
+        for first, end, target in windows_since(events["timestamps"], history, since_ms):
             rows.append(_window(events, starts, first, end, target))
             owners.append(row["user"])
     padding = -len(rows) % multiple_of if owners else 0

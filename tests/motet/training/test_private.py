@@ -121,3 +121,13 @@ def test_what_cannot_be_private(changes: dict, problem: str) -> None:
     merged = {**recipe, **{name: {**recipe.get(name, {}), **values} for name, values in changes.items()}}
     with pytest.raises(ValueError, match=problem):
         Recipe.model_validate(merged)
+
+
+def test_an_epoch_that_is_shorter_than_the_noise_is_made_for_ends_the_run(variant: Callable[..., Tiny]) -> None:
+    private = variant(private=PRIVATE).trainer(steps_per_epoch=4).private
+    assert private is not None
+    private._steps = 4
+    private.end_epoch()
+    private._steps = 3
+    with pytest.raises(TrainingError, match=r"an epoch had 3 steps, the noise is made for 4; it would spend more than"):
+        private.end_epoch()
