@@ -5,7 +5,6 @@ checked rows -> shards of whole users -> signatures -> a row per band -> shards 
 See `motet.data.likeness`.
 """
 
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from motet.data.ledger import take_counts
 from motet.data.likeness import by_band, later_ones, signatures
 from motet.data.parquet import read_parquet, write_parquet
 from motet.data_settings import DuplicateProfiles
+from motet.mirror import names_in, remove
 
 FOLDER = "alike"
 
@@ -37,19 +37,19 @@ def write_alike(folder: Path, checked: ray.data.Dataset, settings: DuplicateProf
     found = sum(int(row["users"]) for row in by_shard(few, ShardKey("user", shards), write))
     later = 0
     if found > 1:
-        files = sorted((folder / "signatures").glob("*.parquet"))
+        files = names_in(folder / "signatures")
         rows = ray.data.from_items([{"file": str(path)} for path in files], override_num_blocks=len(files))
         bands = rows.map_batches(_bands_of, batch_size=1, batch_format="pyarrow")
         finish = partial(_write_later, folder=str(folder), similarity=settings.similarity)
         by_shard(bands, NumberKey("band", shards), finish)
         later = len(read_alike(folder))
-    shutil.rmtree(folder / "signatures")
+    remove(folder / "signatures")
     return later
 
 
 def read_alike(folder: Path) -> pa.Array:
     """Return the names that `write_alike` wrote; none if it did not run."""
-    files = sorted((folder / FOLDER).glob("*.parquet"))
+    files = names_in(folder / FOLDER)
     names = [read_parquet(path).column("user").combine_chunks() for path in files]
     return pc.unique(pa.concat_arrays([*names, pa.array([], pa.string())]))
 

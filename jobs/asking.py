@@ -12,6 +12,7 @@ import ray
 from jobs.tables import over_files
 from motet.data.hashing import mix, text_hash
 from motet.data.parquet import read_parquet
+from motet.mirror import at_hand, names_in
 from motet.storage import read_json
 
 _USERS_PER_TASK = 500
@@ -22,7 +23,7 @@ def held_out_users(histories: Path, part: int, most: int, seed: int) -> ray.data
 
     Above `most` users it is a seeded sample: those of lowest hash, whatever shard they are in.
     """
-    files = sorted(histories.glob("*.parquet"))
+    files = names_in(histories)
     found = list(over_files(files, partial(_users_in, part=part, most=most, seed=seed)))
     order_N = np.concatenate([np.frombuffer(row["order"], np.uint64) for row in found])
     limit = np.sort(order_N)[most - 1] if len(order_N) > most else None
@@ -65,7 +66,8 @@ def load_recommender(folder: str, fitted: str | None = None, network: str = "") 
     """
     from motet.recommend import Recommender
 
-    return Recommender(Path(folder), threads=1, fitted=Path(fitted) if fitted else None)
+    at_fit = at_hand(Path(fitted)) if fitted else None
+    return Recommender(at_hand(Path(folder)), threads=1, fitted=at_fit)
 
 
 def held_out_rows(

@@ -4,7 +4,6 @@ Histories are read from a folder of shards; `before` says which parts count, so 
 validation, as of the test, and as of any past moment (see `motet.data.moments`).
 """
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from jobs.histories import flat
 from jobs.tables import NumberKey, by_shard, file_name, over_files
 from motet.data.histories import DAY_MS
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
+from motet.mirror import names_in, remove
 from motet.recipe import Recipe
 from motet.retrieval import factors, linear
 from motet.retrieval.library import SOURCE_FILES
@@ -51,7 +51,7 @@ class Past:
     @property
     def files(self) -> list[Path]:
         """The shards."""
-        return sorted(self.folder.glob("*.parquet"))
+        return names_in(self.folder)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def write_sources(folder: Path, recipe: Recipe, past: Past) -> None:
     items = read_parquet(folder / "items.parquet", ["item"]).num_rows
     names = recipe.retrieval.names
     for name in set(SOURCE_FILES.values()) - {SOURCE_FILES[one] for one in names if one in SOURCE_FILES}:
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
     if "ease" in names:
         linear.require_small(items, recipe.retrieval.ease_limit)
     if "als" in names:
@@ -220,7 +220,7 @@ def _write_neighbours(folder: Path, recipe: Recipe, past: Past, users_I: np.ndar
     if not shards:  # nobody met two items
         finish(0, pair_counts([], [], items, Fading.of(settings)))
     table = read_parquet(folder / "neighbours")
-    shutil.rmtree(folder / "neighbours")
+    remove(folder / "neighbours")
     write_parquet(
         folder / "neighbours.parquet",
         table.sort_by([("kind", "ascending"), ("item", "ascending"), ("weight", "descending")]),

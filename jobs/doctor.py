@@ -31,6 +31,7 @@ from motet.evaluation.doctor import TOGETHER, Found, alone_recipe, build, networ
 from motet.evaluation.doctor_text import kept_epoch, render_text  # noqa: E402
 from motet.recipe import Recipe  # noqa: E402
 from motet.storage import read_json, write_atomic, write_json  # noqa: E402
+from motet.workspace_option import HERE, WorkspaceOption  # noqa: E402
 
 CODE = (
     "platform/motet/evaluation", "platform/motet/kinds", "platform/motet/model", "platform/motet/training",
@@ -130,7 +131,7 @@ def main(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting of the recipe: a.b=c.")
     ] = None,
-    workspace: Annotated[Path, typer.Option(help="Where a run's id is looked for.")] = Path("workspace"),
+    workspace: WorkspaceOption = HERE,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="How many seeds each network is trained with.")] = 1,
 ) -> None:
     """Say for each task whether training together helps it, why, and what to change."""

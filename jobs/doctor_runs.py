@@ -14,6 +14,7 @@ from jobs.cluster import connect
 from jobs.stages import Result, Run, claim_workspace, code_version
 from motet.errors import DataError
 from motet.inputs import check_inputs
+from motet.mirror import at_hand, names_in
 from motet.recipe import Recipe, near
 from motet.recipe_file import LoadedRecipe, load_recipe
 from motet.storage import MANIFEST, read_json, read_manifest
@@ -69,9 +70,9 @@ def _run_folder(handle: str, workspace: Path) -> Path:
         DataError: saying which runs there are.
     """
     path = Path(handle)
-    if (path / MANIFEST).is_file():
+    if at_hand(path.absolute() / MANIFEST).is_file():
         return path.absolute()
-    runs = sorted(one.parent for one in (workspace / "runs").glob(f"*/{MANIFEST}"))
+    runs = [one.parent for one in names_in(workspace / "runs", f"*/{MANIFEST}")]
     found = [one for one in runs if one.name.startswith(handle)]
     if len(found) == 1:
         return found[0].absolute()
@@ -107,7 +108,7 @@ def _of_folder(folder: Path) -> Subject:
 
 def _result(folder: Path, wanted: str) -> Result:
     """Return the stage's result with a manifest's id."""
-    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+    for path in names_in(folder, f"*/{MANIFEST}"):
         manifest = read_manifest(path.parent)
         if manifest.get("id") == wanted:
             return Result(path.parent, manifest)

@@ -19,6 +19,7 @@ from motet.data.parquet import read_parquet
 from motet.data.split import TEST
 from motet.errors import EvaluationError
 from motet.estimates import ESTIMATES, Estimates
+from motet.mirror import at_hand, names_in
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.storage import read_json
@@ -84,7 +85,7 @@ def _people(file: str, chosen: list[str] | None = None) -> tuple[pa.Table, pa.Ta
 @lru_cache(maxsize=8)
 def _estimates(folder: str) -> Estimates | None:
     """Return what the heads of a network read of labels; networks of the same rows and labels read the same."""
-    if not (Path(folder) / ESTIMATES).exists():
+    if not at_hand(Path(folder) / ESTIMATES).exists():
         return None
     card = ModelCard.from_dict(read_json(Path(folder) / "model.json"))
     return Estimates.load(Path(folder) / ESTIMATES, [card.scales[task.name] for task in card.tasks if task.scored])
@@ -144,7 +145,7 @@ def _probe_batches(recipe: Recipe, settings: Mapping[str, Any], estimates: Estim
     wanted, history = PROBE_BATCHES * recipe.train.batch_size, recipe.model.history
     random = np.random.default_rng(recipe.seed)
     tables: list[pa.Table] = []
-    for file in sorted((Path(settings["prepared"]) / "histories").glob("*.parquet")):
+    for file in names_in(Path(settings["prepared"]) / "histories"):
         histories, users = _people(str(file))
         drawn = random.permutation(histories.num_rows)[:wanted]
         of_user = None if estimates is None else lambda _: estimates

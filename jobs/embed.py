@@ -9,7 +9,7 @@ that kills the process which encodes it, twice when it is alone in hand, counts 
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import ray
 
 from jobs.cluster import devices_for
@@ -28,11 +29,12 @@ from motet.encoders.in_hand import FOLDER, MOST_KILLED, InHand
 from motet.encoders.text import TextEncoder, actor_threads, encoder_key, model_dim
 from motet.encoders.whitening import Moments, Whitening
 from motet.errors import DataError
+from motet.mirror import at_hand, names_in
 from motet.settings import EncoderSettings
 from motet.storage import fingerprint, write_atomic, write_json
 
 CODE = ("platform/motet/encoders", "platform/motet/devices.py", "jobs/embed.py")
-_ROWS = 1024
+_ROWS, _ROWS_READ = 1024, 16_384
 
 
 def embed(run: Run, prepared: Result) -> Result:
@@ -84,16 +86,19 @@ def _texts(prepared: Path) -> ray.data.Dataset:
     """Return kind, key (place of the item, or user's id) and text."""
     datasets = []
     for kind, key in (("items", "place"), ("users", "user")):
-        files = [str(path) for path in sorted((prepared / kind).glob("*.parquet"))]
-        dataset = ray.data.read_parquet(files).select_columns([key, "text"])
-        datasets.append(dataset.map_batches(partial(_keyed, kind=kind, key=key), batch_format="pyarrow"))
+        files = [{"file": str(path)} for path in names_in(prepared / kind)]
+        dataset = ray.data.from_items(files, override_num_blocks=len(files))
+        read = partial(_read_texts, kind=kind, key=key)
+        datasets.append(dataset.map_batches(read, batch_size=1, batch_format="pyarrow"))
     return datasets[0].union(datasets[1])
 
 
-def _keyed(table: pa.Table, kind: str, key: str) -> pa.Table:
-    names = pa.array([kind] * table.num_rows, pa.string())
-    text = pc.fill_null(table.column("text"), "")
-    return pa.table({"kind": names, "key": table.column(key).cast(pa.string()), "text": text})
+def _read_texts(batch: pa.Table, kind: str, key: str) -> Iterator[pa.Table]:
+    for path in batch.column("file").to_pylist():
+        file = pq.ParquetFile(at_hand(Path(path)), page_checksum_verification=True)
+        for part in file.iter_batches(_ROWS_READ, columns=[key, "text"]):
+            keys, text = part.column(key).cast(pa.string()), pc.fill_null(part.column("text"), "")
+            yield pa.table({"kind": pa.array([kind] * part.num_rows, pa.string()), "key": keys, "text": text})
 
 
 def encode(

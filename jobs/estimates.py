@@ -11,6 +11,7 @@ from jobs.estimates_latent import fit_latents
 from jobs.tables import over_files
 from motet.data.moments import AsOf
 from motet.estimates import ESTIMATES, FOLDS, Estimates, LabelSums, fold_of, nearness
+from motet.mirror import names_in
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def write_estimates(folder: Path, prepared: Path, as_of: AsOf, wanted: Wanted) -
         as_of: the events that are fitted on.
         wanted: what is fitted.
     """
-    files = sorted((prepared / "histories").glob("*.parquet"))
+    files = names_in(prepared / "histories")
     shards, tasks, items = tuple(path.name for path in files), len(wanted.tasks), wanted.items
     counting = Counting(as_of, wanted.tasks, wanted.scales, items, shards)
     parts = [_zero(tasks, items) for _ in range(FOLDS)]

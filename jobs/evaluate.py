@@ -35,6 +35,7 @@ from motet.evaluation.report import HTML_NAME, JSON_NAME, write_report  # noqa: 
 from motet.evaluation.sections import sections  # noqa: E402
 from motet.evaluation.table import print_report  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
+from motet.mirror import at_hand  # noqa: E402
 from motet.recipe_file import LoadedRecipe, load_recipe  # noqa: E402
 from motet.storage import read_json  # noqa: E402
 
@@ -83,7 +84,7 @@ def _work(folder: Path, run: Run, prepared: Result, trained: Result, draft: Resu
         },
         "stages": dict(run.seconds),
     }
-    if (draft.folder / "fusion_report.json").is_file():
+    if at_hand(draft.folder / "fusion_report.json").is_file():
         report["fusion"] = read_json(draft.folder / "fusion_report.json")
     write_report(folder, report)
     write_rows(folder, rows, recipe)

@@ -24,6 +24,7 @@ from motet.devices import TrainDevices, choose
 from motet.errors import DataError
 from motet.estimates import NAMES
 from motet.kinds import LabelScale
+from motet.mirror import names_in, storage_of
 from motet.model.io import ModelCard, load_model
 from motet.recipe import Recipe
 from motet.storage import read_json
@@ -118,7 +119,7 @@ def network_trainer(run: Run, prepared: Result, embedded: Result, labels: Labels
         torch_config=TorchConfig(backend=devices.backend),
         run_config=ray.train.RunConfig(
             name=fit.checkpoints.name,
-            storage_path=str(fit.checkpoints.parent),
+            **storage_of(fit.checkpoints.parent),
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
         ),
         datasets=datasets,
@@ -181,7 +182,7 @@ def checked_scales(recipe: Recipe, statistics: Statistics) -> dict[str, LabelSca
 def _windows(prepared: Path, recipe: Recipe, fit: Fit) -> int:
     """Return the training windows per epoch; for the learning rate's schedule alone an estimate is enough."""
     if recipe.train.private is not None:  # the noise goes by their number
-        files = sorted((prepared / "histories").glob("*.parquet"))
+        files = names_in(prepared / "histories")
         return count_windows(files, fit.as_of, recipe.model.history, fit.warm.fresh if fit.warm else None)
     warm, events = fit.warm, read_json(prepared / "ledger.json")["interactions"]["kept"]
     if warm is not None:

@@ -1,6 +1,5 @@
 """What the index stage fits by asking about the past: the fusion of the sources, and the calibrators (Ray Data)."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from motet.data.parquet import write_parquet
 from motet.data.split import VALIDATION
 from motet.errors import RetrievalError
 from motet.evaluation.selection import Selector
+from motet.mirror import at_hand, names_in, remove
 from motet.model.io import load_model
 from motet.recipe import Recipe
 from motet.retrieval.catalogue import ItemTable
@@ -24,7 +24,7 @@ from motet.retrieval.features import RankFeatures
 from motet.retrieval.fusion import Fusion
 from motet.retrieval.trees import Group
 from motet.retrieval.trends import Trends
-from motet.storage import file_sha256, read_json, write_json
+from motet.storage import copy_file, file_sha256, read_json, write_json
 
 _CANDIDATES_KEPT = 100
 _KEPT_PER_EVENT = 100
@@ -66,7 +66,7 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path) -> tuple[int, 
         usable = [(one["scores"], one["ranks"], one["rows"]) for one in validation if len(one["rows"])]
         write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.names, usable).to_dict())
     _fit_calibrators(folder, recipe, validation)
-    shutil.rmtree(folder / "moments", ignore_errors=True)
+    remove(folder / "moments")
     found = sum(len(one["rows"]) for one in validation)
     return found, found + sum(one["missed"] for one in validation)
 
@@ -85,9 +85,9 @@ def _of_moment(
     place: Path, moment: Moment, draft: Path, recipe: Recipe, prepared: Path, withheld: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Fit sources as of a moment and ask them about what came next."""
-    files = sorted((prepared / "histories").glob("*.parquet"))
+    files = names_in(prepared / "histories")
     over_files(files, partial(_shift, moment=moment, target=str(place / "histories")))
-    (place / "items.parquet").symlink_to(draft / "items.parquet")
+    copy_file(draft / "items.parquet", place / "items.parquet")
     write_sources(place, recipe, past_of(prepared, place / "histories", NOW))
     return _ask(draft, recipe, place / "histories", NOW, moment.at_ms, fitted=place, withheld=withheld,
                 most=_CANDIDATES_KEPT)  # fmt: skip
@@ -104,7 +104,7 @@ def _ask(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Ask sources about the events of a part, on Ray's workers."""
     dataset = held_out_users(histories, part, recipe.retrieval.fit_users, recipe.seed)
-    network = file_sha256(draft / "model.safetensors")
+    network = file_sha256(at_hand(draft / "model.safetensors"))
     gather = partial(_gather, folder=str(draft), part=part, asked_ms=asked_ms, fitted=str(fitted) if fitted else None,
                      network=network, withheld=withheld, most=most)  # fmt: skip
     rows = dataset.map_batches(gather, batch_size=1, batch_format="pyarrow").iter_rows()

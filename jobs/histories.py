@@ -18,8 +18,10 @@ from motet.encoders.cache import VectorCache, text_keys
 from motet.encoders.whitening import Whitening
 from motet.errors import DataError
 from motet.kinds import LabelScale
+from motet.mirror import names_in
 from motet.model.items import ItemInputs, pad_slots
 from motet.model.recommender import Shapes
+from motet.storage import read_json
 
 LABEL, SIGNAL = "label:", "signal:"
 
@@ -35,7 +37,7 @@ class Statistics:
 
 def train_statistics(prepared: Path, items: int, as_of: AsOf = BEFORE_VALIDATION) -> Statistics:
     """Gather the statistics over all shards (Ray Data)."""
-    files = sorted((prepared / "histories").glob("*.parquet"))
+    files = names_in(prepared / "histories")
     counts_I = np.zeros(items, np.int64)
     sums: dict[str, list[list[float]]] = {}
     for row in over_files(files, partial(_shard_statistics, items=items, as_of=as_of)):
@@ -99,7 +101,7 @@ def item_inputs(prepared: Path, embedded: Path, counts_I: np.ndarray) -> ItemInp
 
 def shapes(prepared: Path, inputs: ItemInputs) -> Shapes:
     """Return the sizes of the network."""
-    fitted = json.loads((prepared / "features.json").read_text())
+    fitted = read_json(prepared / "features.json")
     items, users = (FeatureSpec.model_validate(fitted[name]) for name in ("items", "users"))
     text = inputs.text_IX.shape[1]
     return Shapes(len(inputs), text, items.slots, len(items.numbers), text, users.slots, len(users.numbers))
@@ -139,5 +141,5 @@ def _open_texts(cache_folder: str, embedded: str, dim: int) -> tuple[VectorCache
 
 def shards_of(prepared: Path) -> list[dict[str, str]]:
     """Return one row per shard with the paths of its histories and users, which hold the same people."""
-    names = [path.name for path in sorted((prepared / "histories").glob("*.parquet"))]
+    names = [path.name for path in names_in(prepared / "histories")]
     return [{"histories": str(prepared / "histories" / n), "users": str(prepared / "users" / n)} for n in names]

@@ -30,6 +30,7 @@ from motet.data.split import TEST
 from motet.devices import choose
 from motet.encoders.cache import hex_keys
 from motet.estimates import ESTIMATES
+from motet.mirror import at_hand
 from motet.model.io import load_model
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
@@ -37,7 +38,7 @@ from motet.retrieval.index import VectorIndex, measure_recall, require_recall, w
 from motet.retrieval.index_kinds import choose_kind
 from motet.retrieval.sharded import build_parts, part_bounds, part_paths
 from motet.settings import IndexSettings
-from motet.storage import read_json, write_file_atomic, write_json
+from motet.storage import copy_file, read_json, write_file_atomic, write_json
 from motet.training.windows import LIKING_UNKNOWN, liking_of
 
 CODE = (
@@ -85,14 +86,14 @@ def _work(folder: Path, run: Run, prepared: Path, embedded: Path, trained: Path)
 def _copy_card(folder: Path, recipe: Recipe, prepared: Path, embedded: Path) -> None:
     write_json(folder / "recipe.json", recipe.resolved())
     for source in (prepared / "features.json", embedded / "whitening.safetensors", embedded / "encoder.json"):
-        (folder / source.name).write_bytes(source.read_bytes())
+        copy_file(at_hand(source), folder / source.name)
 
 
 def _write_network(folder: Path, recipe: Recipe, prepared: Path, embedded: Path, trained: Path) -> None:
     """Write a network and what follows from it: items.parquet, vectors.safetensors and the FAISS files."""
     for name in ("model.safetensors", "model.json", ESTIMATES):
-        if (trained / name).exists():
-            (folder / name).write_bytes((trained / name).read_bytes())
+        if at_hand(trained / name).exists():
+            copy_file(trained / name, folder / name)
     table = read_parquet(prepared / "items")
     items = table.num_rows
     counts = read_parquet(trained / "counts.parquet").column("count")
@@ -137,7 +138,7 @@ def _measure(folder: Path, recipe: Recipe) -> tuple[float, str]:
     """Return (recall@100 of the vector index, its kind), asked by users; refuse an index below the floor."""
     from motet.recommend import Embedder
 
-    embedder = Embedder(folder)
+    embedder = Embedder(at_hand(folder))
     names = list(embedder.people.rows)
     chosen = np.random.default_rng(recipe.seed).choice(len(names), min(len(names), _RECALL_QUERIES), replace=False)
     states = embedder.states([embedder.people.find(names[place]) for place in chosen])
@@ -199,7 +200,7 @@ def _write_users(folder: Path, recipe: Recipe, prepared: Path, texts: UserTexts)
 
 
 def _user_states(batch: pa.Table, recipe: Recipe, texts: UserTexts, folder: str) -> pa.Table:
-    content_IW = load_file(Path(folder) / "vectors.safetensors")["content"]
+    content_IW = load_file(at_hand(Path(folder) / "vectors.safetensors"))["content"]
     for row in batch.to_pylist():
         users = read_parquet(Path(row["users"]), ["user", "text", "slots", "numbers", "profile"])
         histories = {one["user"]: one for one in read_parquet(Path(row["histories"])).to_pylist()}

@@ -36,6 +36,7 @@ from motet.errors import DataError, RecipeError
 from motet.itemlog.fold import Fold, let_log_win
 from motet.itemlog.place import open_items
 from motet.itemlog.rows import rows_to_prepare
+from motet.mirror import names_in, remove
 from motet.privacy.privacy import Privacy
 from motet.recipe import Recipe
 from motet.search import OF_TASKS
@@ -112,10 +113,7 @@ def _work(folder: Path, run: Run, fold: Fold, privacy: Privacy) -> dict[str, Any
     ledgers["interactions"], labels = _clean_interactions(folder, recipe, shards, privacy)
     _require_labels(run, labels)
     for leftover in ("clean-items", "clean-users", "alike"):
-        for file in (folder / leftover).glob("*.parquet"):
-            file.unlink()
-        if (folder / leftover).is_dir():
-            (folder / leftover).rmdir()
+        remove(folder / leftover)
     write_json(folder / "ledger.json", {name: ledger.to_dict() for name, ledger in ledgers.items()})
     return _summary(ledgers, labels, len(catalogue))
 
@@ -194,7 +192,7 @@ def _total(rows: list[dict[str, Any]]) -> Ledger:
 
 def _fit(clean: Path, entity: Entity, recipe: Recipe) -> FeatureSpec:
     state = FitState(entity)
-    for row in over_files(sorted(clean.glob("*.parquet")), partial(_fit_file, entity=entity)):
+    for row in over_files(names_in(clean), partial(_fit_file, entity=entity)):
         state.merge_row(json.loads(row["state"]))
     return state.fit(recipe.data.clean)
 

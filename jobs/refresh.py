@@ -28,6 +28,7 @@ from motet.events.export import export  # noqa: E402
 from motet.events.live import LiveUsers  # noqa: E402
 from motet.events.sieve import open_events  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
+from motet.mirror import at_hand, remove  # noqa: E402
 from motet.people import People  # noqa: E402
 from motet.recipe import Recipe  # noqa: E402
 from motet.recipe_file import load_recipe  # noqa: E402
@@ -35,7 +36,7 @@ from motet.record_commands import records_folder  # noqa: E402
 from motet.records.impressions import GOT, PLACES, Rules, export_impressions  # noqa: E402
 from motet.release.publish import Released  # noqa: E402
 from motet.retrieval.catalogue import ItemTable  # noqa: E402
-from motet.storage import file_sha256  # noqa: E402
+from motet.storage import copy_file, file_sha256  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,9 @@ def take_feedback(run: Run, release: Path, shown: bool) -> Feedback:
     else:
         export(store, draft, recipe)
     file = folder / f"{file_sha256(draft)[:16]}.parquet"
-    if file.exists():
-        draft.unlink()
-    else:
-        draft.rename(file)
+    if not at_hand(file).exists():
+        copy_file(draft, file)
+    remove(draft)
     return Feedback(file, sum(counts.values()), len(counts))
 
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from motet.errors import RecipeError
+from motet.errors import DataError, RecipeError
+from motet.mirror import LEASES, Lease, at_hand, mirror_of, workspace_folder
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe
 from motet.storage import (
     file_sha256,
     fingerprint,
-    manifest_problems,
+    is_whole,
     new_folder,
     read_json,
     read_manifest,
@@ -55,8 +56,8 @@ class Run:
 
     @property
     def workspace(self) -> Path:
-        """The workspace as an absolute path."""
-        return Path(self.recipe.workspace).absolute()
+        """The workspace as an absolute path on this node."""
+        return workspace_folder(self.recipe.workspace)
 
 
 _locks: dict[Path, int] = {}
@@ -68,27 +69,37 @@ def _lock(run: Run) -> None:
     if path in _locks:
         return
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not _is_had(handle, run.workspace / LEASES / "run"):
         os.close(handle)
         raise RecipeError(
             f"{run.loaded.where('workspace')}: workspace = {run.recipe.workspace!r} is being written by another run; "
             "wait for it, or set another workspace"
-        ) from error
+        )
     _locks[path] = handle
+
+
+def _is_had(handle: int, lease: Path) -> bool:
+    """Lock a file for this machine and, on a store, take the lease for all; return whether both could be had."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return mirror_of(lease) is None or Lease(lease).take()
 
 
 def claim_workspace(run: Run) -> None:
     """Mark the workspace as this recipe's and lock it.
 
     Raises:
-        RecipeError: if another recipe wrote it, another run is writing it, or it is not a folder that can be written.
+        RecipeError: if another recipe wrote it, another run is writing it, it cannot be written, or it is on a store
+            and its event log would be too.
     """
     where = run.loaded.where("workspace")
-    if "://" in run.recipe.workspace:
-        raise RecipeError(f"{where}: workspace = {run.recipe.workspace!r} is not a folder; use one that all nodes see")
-    marker = run.workspace / "workspace.json"
+    try:
+        marker = at_hand(run.workspace / "workspace.json")
+    except DataError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    _require_a_place_for_events(run)
     if marker.exists():
         owner = read_json(marker)["recipe"]
         if owner != run.recipe.name:
@@ -103,6 +114,16 @@ def claim_workspace(run: Run) -> None:
         _lock(run)
     except OSError as error:
         raise RecipeError(f"{where}: workspace = {run.recipe.workspace!r} cannot be written ({error})") from error
+
+
+def _require_a_place_for_events(run: Run) -> None:
+    events = run.recipe.serve.events
+    if mirror_of(run.workspace) is not None and events.store == "segments" and events.path is None:
+        raise RecipeError(
+            f"{run.loaded.where('serve', 'events', 'store')}: serve.events.store = 'segments' appends to files, which "
+            f"the store of workspace = {run.recipe.workspace!r} cannot do; set serve.events.path to a folder, or "
+            "store to redis, kafka or none"
+        )
 
 
 def code_version(*names: str) -> str:
@@ -165,7 +186,7 @@ def run_stage(run: Run, name: str, kind: str, inputs: dict[str, Any], work: Call
 
 
 def _whole_result(target: Path) -> Result | None:
-    if not (target / "manifest.json").is_file():
+    if not at_hand(target / "manifest.json").is_file():
         return None
     manifest = read_manifest(target)
-    return None if manifest_problems(target, manifest, checksums=False) else Result(target, manifest)
+    return Result(target, manifest) if is_whole(target, manifest) else None

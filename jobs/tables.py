@@ -14,6 +14,7 @@ import ray
 from motet.data.hashing import shard_of
 from motet.data.reading import COUNT, Split, list_splits, read_split
 from motet.data_settings import Table
+from motet.mirror import at_hand
 
 Shard = Callable[[int, pa.Table], pa.Table]
 
@@ -133,6 +134,6 @@ def _work_on_file(batch: pa.Table, work: Callable[[pa.Table], pa.Table]) -> Iter
     import pyarrow.parquet as pq
 
     for path in batch.column("file").to_pylist():
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = pq.read_table(at_hand(Path(path)), page_checksum_verification=True)
         done = work(table.replace_schema_metadata({"file": path}))
         yield done.append_column("file", pa.array([path] * done.num_rows, pa.string()))

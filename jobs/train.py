@@ -7,7 +7,6 @@ it stands in `refit/`, and it is the one that is tested and released.
 """
 
 import json
-import shutil
 import threading
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,9 @@ from motet.data.moments import Before, first_training
 from motet.data.parquet import write_parquet
 from motet.data.split import TEST
 from motet.errors import TrainingError
+from motet.mirror import at_hand, names_in, remove
 from motet.recipe import Recipe
-from motet.storage import read_json, write_atomic
+from motet.storage import copy_file, read_json, write_atomic
 from motet.training.checkpoint import epoch_folder, is_whole, newest_whole
 
 CODE = (
@@ -83,14 +83,14 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result, warm: Warm
         start = warm.start(refit=True) if warm else None
         again = Fit(Before(TEST), checkpoints, summary["best_epoch"], start)
         _fit(folder / REFIT, again, run, prepared, embedded)
-        shutil.rmtree(again.checkpoints)
-    shutil.rmtree(first.checkpoints)
+        remove(again.checkpoints)
+    remove(first.checkpoints)
     return summary
 
 
 def released(trained: Path) -> Path:
     """Return the folder of the network that is tested and released."""
-    return trained / REFIT if (trained / REFIT).is_dir() else trained
+    return trained / REFIT if names_in(trained / REFIT, "model.json") else trained
 
 
 def _fit(folder: Path, fit: Fit, run: Run, prepared: Result, embedded: Result) -> None:
@@ -116,9 +116,9 @@ def _fit(folder: Path, fit: Fit, run: Run, prepared: Result, embedded: Result) -
             f"the checkpoint of the best epoch, {best}, is damaged; delete {fit.checkpoints} and train again"
         )
     for name in ("model.safetensors", "model.json"):
-        shutil.copyfile(best / name, folder / name)
-    shutil.copyfile(path, folder / "metrics.jsonl")
-    shutil.rmtree(folder / "folds", ignore_errors=True)
+        copy_file(best / name, folder / name)
+    copy_file(at_hand(path), folder / "metrics.jsonl")
+    remove(folder / "folds")
 
 
 def _summary(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _cause(error: BaseException) -> str:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the epochs of a run."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in at_hand(folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def _begin_after_the_newest(checkpoints: Path) -> int:
@@ -157,9 +157,9 @@ def _begin_after_the_newest(checkpoints: Path) -> int:
     What it lost is put away: lines of epochs whose checkpoint is damaged, and a checkpoint that has no line yet.
     """
     path, newest = checkpoints / "metrics.jsonl", newest_whole(checkpoints)
-    rows = read_metrics(checkpoints) if path.exists() else []
+    rows = read_metrics(checkpoints) if at_hand(path).exists() else []
     while newest is not None and _epoch_of(newest) > len(rows):
-        shutil.rmtree(newest)
+        remove(newest)
         newest = newest_whole(checkpoints)
     reached = 0 if newest is None else _epoch_of(newest)
     if rows:
@@ -177,7 +177,7 @@ def _follow(path: Path, recipe: Recipe, fit: Fit, done: threading.Event, shown: 
     """Print one line per epoch while the workers train, but for those that were shown in an earlier attempt."""
     while True:
         last = done.wait(0.5)
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().splitlines() if at_hand(path).exists() else []
         for line in lines[shown:]:
             row = json.loads(line)
             losses = ", ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())

@@ -14,6 +14,7 @@ import ray.train
 from jobs.histories import item_inputs
 from jobs.warm import warm_up
 from motet.devices import TrainDevices
+from motet.mirror import at_hand
 from motet.model.io import ModelCard
 from motet.recipe import Recipe
 from motet.storage import new_folder, write_atomic
@@ -127,6 +128,6 @@ def _report(epoch: Any, trainer: Any, card: ModelCard, config: dict[str, Any], r
 
 def _append_metrics(path: Path, row: dict[str, Any]) -> None:
     """Write the line of an epoch after those before it; lines of a lost attempt are dropped."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if at_hand(path).exists() else []
     kept = [line for line in lines if json.loads(line)["epoch"] < row["epoch"]]
     write_atomic(path, "\n".join([*kept, json.dumps(row, allow_nan=False)]) + "\n")

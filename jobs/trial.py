@@ -3,7 +3,6 @@
 What a trial came to stands in `<key>.json`; one that stands there is told again from it, and trains nothing.
 """
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from jobs.train import read_metrics
 from motet.data.moments import BEFORE_VALIDATION
 from motet.errors import DivergedError
 from motet.evaluation.tuning import Outcome
+from motet.mirror import at_hand, remove
 from motet.search import Trial
 from motet.storage import read_json, write_json
 
@@ -48,7 +48,7 @@ class Planned:
     @property
     def done(self) -> bool:
         """Whether its outcome is known."""
-        return self.record.is_file()
+        return at_hand(self.record).is_file()
 
     def outcome(self) -> Outcome:
         """Return its outcome."""
@@ -56,10 +56,10 @@ class Planned:
 
     def keep(self, state: Any, said: str = "") -> Outcome:
         """Write the outcome from the epochs that there are, and delete the checkpoints."""
-        epochs = read_metrics(self.checkpoints) if (self.checkpoints / "metrics.jsonl").exists() else []
+        epochs = read_metrics(self.checkpoints) if at_hand(self.checkpoints / "metrics.jsonl").exists() else []
         outcome = Outcome(self.settings, state, epochs, said)
         write_json(self.record, outcome.to_dict())
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        remove(self.checkpoints)
         return outcome
 
 
@@ -73,7 +73,7 @@ def run_trial(config: dict[str, Any], plans: list[Planned], prepared: Result, em
         return
     assert plan.labels is not None
     quiet_ray_data()
-    shutil.rmtree(plan.checkpoints, ignore_errors=True)
+    remove(plan.checkpoints)
     fit = Fit(BEFORE_VALIDATION, plan.checkpoints, tell=partial(_tell, metric=metric))
     try:
         network_trainer(plan.run, prepared, embedded, plan.labels, fit).fit()

@@ -10,7 +10,6 @@ workspace by a hash of all that decides them, so an interrupted search goes on w
 """
 
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from jobs.stages import Result, Run, claim_workspace, code_version, run_stage, s
 from motet.errors import RecipeError, TrainingError, said_in_a_line  # noqa: E402
 from motet.evaluation.tuning import build, overlay, selection  # noqa: E402
 from motet.inputs import check_inputs  # noqa: E402
+from motet.mirror import remove  # noqa: E402
 from motet.recipe_file import LoadedRecipe, load_recipe  # noqa: E402
 from motet.storage import read_json, write_atomic, write_json  # noqa: E402
 from motet.tune_settings import TuneSettings  # noqa: E402
@@ -82,7 +82,7 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result, overrides:
 
     plans = plan_trials(run, prepared, embedded, folder / "labels")
     search(plans, run, prepared, embedded)
-    shutil.rmtree(folder / "labels", ignore_errors=True)
+    remove(folder / "labels")
     report = build(run.recipe, [plan.outcome() for plan in plans])
     if report["best"] is None:
         raise TrainingError("every trial diverged; lower the ranges of tune.space, train.learning_rate before all")

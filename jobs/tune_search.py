@@ -1,7 +1,6 @@
 """The search itself: which trials there are, and Ray Tune over those whose outcome is not known yet."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from jobs.trial import EPOCH, SCORE, Planned, run_trial
 from motet.data.moments import BEFORE_VALIDATION
 from motet.errors import MotetError, TrainingError, user_mistake
 from motet.evaluation.tuning import AS_IT_STANDS, larger_is_better, selection, trial_recipe
+from motet.mirror import at_hand, remove, storage_of
 from motet.recipe import Recipe, refusal
 from motet.search import Trial, draw_trials
 from motet.storage import fingerprint
@@ -47,7 +47,7 @@ def _planned(run: Run, trial: Trial, prepared: Result, embedded: Result, read: "
     early = run.recipe.tune.model_dump(include={"grace_epochs", "reduction"})
     key = fingerprint("trial", {**train_inputs(recipe, prepared, embedded), **early, "search": code_version(*CODE)})
     record = run.workspace / "trials" / f"{key}.json"
-    labels = None if record.is_file() else read(recipe)
+    labels = None if at_hand(record).is_file() else read(recipe)
     return Planned(trial, Run(replace(run.loaded, recipe=recipe)), labels, record)
 
 
@@ -109,7 +109,7 @@ def search(plans: list[Planned], run: Run, prepared: Result, embedded: Result) -
             ),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=str(folder),
+                **storage_of(folder),
                 failure_config=tune.FailureConfig(fail_fast=True),
                 callbacks=[_Outcomes(plans)],
                 verbose=0,
@@ -122,13 +122,13 @@ def search(plans: list[Planned], run: Run, prepared: Result, embedded: Result) -
 def _own_folder(trials: Path) -> Iterator[Path]:
     """Give Ray Tune a folder for as long as it runs; nothing is read from it afterwards."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
-    folder = trials / "tune.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = trials / "tune"
+    remove(folder)
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 class _Scheduler(ASHAScheduler):

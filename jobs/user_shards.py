@@ -31,7 +31,9 @@ from motet.data.parquet import read_parquet, write_parquet
 from motet.data.private_rows import take_forgotten
 from motet.data.split import TRAIN, UNUSED
 from motet.data_settings import Entity
+from motet.mirror import at_hand
 from motet.recipe import Recipe
+from motet.storage import read_json
 
 
 def close_shard(
@@ -88,7 +90,7 @@ class FinishUsers:
         spec = FeatureSpec.model_validate(catalogue.fitted["users"])
         path = Path(self.folder) / "clean-users" / f"shard-{shard:05d}.parquet"
         settings = self.recipe.data.users
-        known = read_parquet(path) if settings and path.exists() else None
+        known = read_parquet(path) if settings and at_hand(path).exists() else None
         ids = histories.column("user").to_pylist()
         if known is not None:
             seen = set(ids)
@@ -172,7 +174,7 @@ class Catalogue:
 def _catalogue(folder: str) -> Catalogue:
     """Load the encoded items once per worker process."""
     table = read_parquet(Path(folder) / "items", ["item", "slots", "numbers"])
-    fitted = json.loads((Path(folder) / "features.json").read_text())
+    fitted = read_json(Path(folder) / "features.json")
     spec = FeatureSpec.model_validate(fitted["items"])
     numbers_NM = np.asarray(table.column("numbers").to_pylist(), np.float32).reshape(table.num_rows, -1)
     content = spec.unit_rows(table.column("slots").to_pylist(), numbers_NM)

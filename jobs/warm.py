@@ -12,6 +12,7 @@ from jobs.windows import Fresh
 from motet.data.features import FeatureSpec
 from motet.data.parquet import read_parquet
 from motet.errors import ReleaseError
+from motet.mirror import at_hand, names_in
 from motet.model.warm import OldRows, carry_over
 from motet.release.publish import Releases
 from motet.storage import read_json, read_manifest
@@ -67,7 +68,7 @@ class Warm:
         It has seen what came before the release's own validation or, trained again, test part, if that is a matter of
         time; else all but a few events of each user.
         """
-        folder = self.trained / REFIT if refit and (self.trained / REFIT).is_dir() else self.trained
+        folder = self.trained / REFIT if refit and names_in(self.trained / REFIT, "model.json") else self.trained
         fitted = read_json(self.prepared / "features.json")
         boundaries, latest_ms = fitted["boundaries"], int(fitted["percentiles"][-1])
         seen_ms = int(boundaries[1 if folder.name == REFIT else 0]) if boundaries else None
@@ -77,7 +78,7 @@ class Warm:
 
 
 def _folder_of(parent: Path, identity: str) -> Path:
-    for manifest in sorted(parent.glob("*/manifest.json")):
+    for manifest in names_in(parent, "*/manifest.json"):
         if read_json(manifest).get("id") == identity:
             return manifest.parent
     raise ReleaseError(
@@ -94,5 +95,5 @@ def warm_up(model: nn.Module, start: WarmStart, prepared: Path) -> None:
     then, now = (read_json(folder / "features.json") for folder in (start.release, prepared))
     specs = [tuple(FeatureSpec.model_validate(one[name]) for one in (then, now)) for name in ("items", "users")]
     rows = OldRows.of(items, (specs[0][0], specs[0][1]), (specs[1][0], specs[1][1]))
-    known = carry_over(model, load_file(start.network / "model.safetensors"), rows)
+    known = carry_over(model, load_file(at_hand(start.network / "model.safetensors")), rows)
     say(f"train: goes on from release {start.release.name}, which knows {known:,} of the {len(items[1]):,} items")

@@ -14,6 +14,7 @@ from ray.serve import Deployment as ServeDeployment
 from ray.serve.config import BackpressureConfig
 
 from motet.devices import choose
+from motet.mirror import environment, workspace_folder
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
 from motet.serve_settings import Deployment, GatewayDeployment, ServeSettings
@@ -76,7 +77,7 @@ def release_folder(args: dict[str, Any]) -> Path:
         folder = Path(args["release"]).expanduser().absolute()
         verify(folder)
         return folder
-    return Releases(Path(args.get("workspace", "workspace")).expanduser().absolute()).current()
+    return Releases(workspace_folder(args.get("workspace", "workspace"))).current()
 
 
 def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings, gpus: float = 0.0) -> ServeDeployment:
@@ -97,7 +98,7 @@ def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings
         health_check_timeout_s=settings.health_check_timeout_s,
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus},
+        ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus, **_told()},
         logging_config=LOGGING,
     )
 
@@ -121,5 +122,11 @@ def single(deployment: ServeDeployment, settings: ServeSettings) -> ServeDeploym
         health_check_timeout_s=settings.health_check_timeout_s,
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": 0.1},
+        ray_actor_options={"num_cpus": 0.1, **_told()},
     )
+
+
+def _told() -> dict[str, Any]:
+    """Return the options by which replicas on other nodes learn which store the workspace is on, if it is on one."""
+    told = environment()
+    return {"runtime_env": {"env_vars": told}} if told else {}

@@ -27,13 +27,14 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from motet.errors import EventLogError, RequestError, user_mistake
+from motet.errors import EventLogError, ReleaseError, RequestError, user_mistake
 from motet.event_settings import EventSettings
 from motet.events.commit import GroupCommit
 from motet.events.event import Event
 from motet.events.sieve import Sieve
 from motet.events.store import EventStore, open_store
 from motet.itemlog.entry import ItemEntry
+from motet.mirror import mirror_of
 from motet.privacy.watch import Watch
 from motet.recipe import Recipe
 from serve.event_schemas import EventRequest, EventsResponse
@@ -56,7 +57,8 @@ def place_of_log(args: dict[str, Any], recipe: Recipe, release: Path) -> EventSe
     """Return where the events of a graph go: the recipe's `serve.events`, changed by `events` of the arguments.
 
     Raises:
-        ReleaseError: for segments without a path beside a release that is in no workspace, or wrong arguments.
+        ReleaseError: for segments without a path beside a release that is in no workspace or in one on a store, or
+            wrong arguments.
     """
     given, own = args.get("events", {}), recipe.serve.events.model_dump(exclude_unset=True)
     if given.get("store", recipe.serve.events.store) != recipe.serve.events.store:
@@ -64,6 +66,11 @@ def place_of_log(args: dict[str, Any], recipe: Recipe, release: Path) -> EventSe
     settings = changed(EventSettings, own, given, "events")
     if settings.store != "segments":
         return settings
+    if settings.path is None and mirror_of(release) is not None:
+        raise ReleaseError(
+            f"the workspace of {release.name} is on a store, where segments have nothing to be appended to; set "
+            "serve.events.path to a folder, or store to redis, kafka or none, and publish again"
+        )
     return settings.model_copy(update={"path": folder_of_log(settings.path, release, "events", "events")})
 
 

@@ -29,6 +29,7 @@ from motet.errors import ReleaseError, said_in_a_line  # noqa: E402
 from motet.recipe import Recipe  # noqa: E402
 from motet.recommend import read_recipe  # noqa: E402
 from motet.release.publish import Releases  # noqa: E402
+from motet.workspace_option import HERE, WorkspaceOption  # noqa: E402
 
 NAME = "motet"
 """Of the application."""
@@ -144,7 +145,7 @@ def show(answer: dict[str, Any]) -> None:
 
 
 def main(
-    workspace: Annotated[Path, typer.Option(help="The folder that the pipeline wrote.")] = Path("workspace"),
+    workspace: WorkspaceOption = HERE,
     host: Annotated[str | None, typer.Option(help="Address to listen on; the recipe's by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; the recipe's by default.")] = None,
     keys: Annotated[str | None, typer.Option(help="none or required; the recipe's serve.keys by default.")] = None,
@@ -153,7 +154,7 @@ def main(
     """Serve the current release of a workspace."""
     began = time.monotonic()
     with said_in_a_line():
-        folder = Releases(workspace.absolute()).current()
+        folder = Releases(workspace).current()
         typer.echo(f"serve: starting {folder.name}", err=True)
         guarded = (keys or read_recipe(folder).serve.keys) == "required"
         if once and guarded:

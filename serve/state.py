@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from motet.canary_settings import CanarySettings
 from motet.errors import ReleaseError
+from motet.mirror import at_hand
 from motet.recommend.recall import Recall
 from motet.release.canary import Outcomes
 from motet.storage import write_atomic
@@ -66,7 +67,7 @@ def read_surfaces(workspace: Path) -> dict[str, dict[str, float]]:
     Raises:
         ReleaseError: if the file cannot be read.
     """
-    path = _surfaces_of(workspace)
+    path = at_hand(_surfaces_of(workspace))
     if not path.is_file():
         return {}
     try:

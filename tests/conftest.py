@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,4 +159,16 @@ def bucket():
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
     client.create_bucket(Bucket="shop")
     yield client, f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
+    with urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", b""):  # what is stored outlives the server
+        server.stop()
+
+
+@pytest.fixture
+def store(bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a workspace on a store, whose mirrors on this machine are in `mirrors` of the test's folder."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "mirrors").mkdir()
+    monkeypatch.setenv("MOTET_MIRRORS", str(tmp_path / "mirrors"))
+    monkeypatch.setenv("MOTET_MIRROR", "")
+    return f"s3://shop/workspace{bucket[1]}"

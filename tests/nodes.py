@@ -2,9 +2,12 @@
 
 It prints the address, then a line for each actor with the node that it came to life on. A node that it reads the id of
 it takes down as a power cut would. It ends when nobody writes to it any more.
+
+With MOTET_MIRRORS set each node has a folder of its own under that path, which no other process sees.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import subprocess
@@ -72,6 +75,23 @@ def several_nodes(cpus: Sequence[int], environment: dict[str, str]) -> Iterator[
         nodes.process.stdout.close()
 
 
+_NEW_MOUNTS = 0x00020000
+
+
+def may_mount() -> bool:
+    """Whether nodes on this machine can have folders of their own."""
+    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
+
+
+def _own_folder() -> None:
+    """Have the processes that this one starts from now on see an empty folder where the mirrors are."""
+    if folder := os.environ.get("MOTET_MIRRORS"):
+        if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "node", folder], check=True)
+
+
 def _actors() -> Iterator[tuple[str, str]]:
     import ray
 
@@ -85,8 +105,13 @@ def _main(cpus: Sequence[int]) -> None:
     from ray.cluster_utils import Cluster
 
     sizes = [{"num_cpus": own, "object_store_memory": 150 << 20} for own in cpus]
+    _own_folder()
     cluster = Cluster(initialize_head=True, head_node_args=sizes[0])
-    more = {node.node_id: node for node in (cluster.add_node(**size) for size in sizes[1:])}
+    more = {}
+    for size in sizes[1:]:
+        _own_folder()
+        node = cluster.add_node(**size)
+        more[node.node_id] = node
     ray.init(address=cluster.address, log_to_driver=False)
     print(json.dumps({"address": cluster.address, "others": list(more)}), flush=True)
     over = threading.Event()

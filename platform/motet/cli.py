@@ -23,6 +23,7 @@ from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe, describe_recipe, load_recipe
 from motet.record_commands import record_commands, skew, whatif
 from motet.release_commands import key_commands, release_commands
+from motet.workspace_option import HERE, WorkspaceOption
 
 main = typer.Typer(help="Recommenders that understand text, learn from the crowd and serve several tasks.")
 recipe_commands = typer.Typer(help="Show, validate and document recipes.")
@@ -38,8 +39,6 @@ main.command()(forget)
 
 File = Annotated[str, typer.Argument(help="The recipe's YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c.")]
-Workspace = Annotated[Path, typer.Option(help="The folder that the pipeline wrote.")]
-_HERE = Path("workspace")
 
 
 @recipe_commands.command()
@@ -118,7 +117,7 @@ def recommend(
     text: Annotated[str | None, typer.Option(help="What is wanted, in words.")] = None,
     surface: Annotated[str | None, typer.Option(help="A surface of the recipe.")] = None,
     k: Annotated[int, typer.Option(min=1, max=500, help="How many items.")] = 10,
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
 ) -> None:
     """Ask the current release for recommendations, without a server."""
     from motet.privacy.watch import Watch
@@ -141,7 +140,7 @@ def recommend(
 def doctor(
     run: Annotated[str, typer.Argument(help="A recipe's YAML file, a run's folder, or the beginning of a run's id.")],
     overrides: Overrides = None,
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="How many seeds each network is trained with.")] = 1,
 ) -> None:
     """Say for each task whether training together helps it, why, and what to change."""

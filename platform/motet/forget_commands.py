@@ -1,6 +1,5 @@
 """`motet forget`: a user out of a workspace."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,11 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from motet.errors import said_in_a_line
+from motet.workspace_option import HERE, WorkspaceOption
 
 
 def forget(
     user: Annotated[str, typer.Argument(help="The user's id, as requests and files spell it.")],
-    workspace: Annotated[Path, typer.Option(help="The folder that the pipeline wrote.")] = Path("workspace"),
+    workspace: WorkspaceOption = HERE,
     grace: Annotated[
         float, typer.Option(min=0.0, help="Seconds that old releases stay for an endpoint that follows.")
     ] = 10.0,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from motet.errors import DataError, said_in_a_line
+from motet.workspace_option import WorkspaceArgument
 
 event_commands = typer.Typer(help="Take events out of the log.")
 item_commands = typer.Typer(help="Take items out of the log of what was added and removed.")
@@ -18,19 +19,20 @@ def _events() -> None:
 
 @event_commands.command()
 def export(
-    workspace: Annotated[Path, typer.Argument(help="The folder that the pipeline wrote.")],
+    workspace: WorkspaceArgument,
     target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
 ) -> None:
     """Write all events of a workspace's log to a parquet file that can stand among the interactions of a recipe."""
     from motet.event_settings import EventSettings
     from motet.events.export import export as write
     from motet.events.sieve import open_events
+    from motet.mirror import at_hand
     from motet.recommend import read_recipe
     from motet.release.publish import CURRENT, Releases
 
     with said_in_a_line():
         releases = Releases(workspace)
-        recipe = read_recipe(releases.current()) if (releases.folder / CURRENT).is_file() else None
+        recipe = read_recipe(releases.current()) if at_hand(releases.folder / CURRENT).is_file() else None
         settings = recipe.serve.events if recipe else EventSettings()
         store = open_events(settings, workspace, recipe.name if recipe else "")
         if store is None:
@@ -45,7 +47,7 @@ def _items() -> None:
 
 @item_commands.command("export")
 def export_log(
-    workspace: Annotated[Path, typer.Argument(help="The folder that the pipeline wrote; its current release counts.")],
+    workspace: WorkspaceArgument,
     target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
 ) -> None:
     """Write the latest of each item of a workspace's log to a parquet file that can stand among a recipe's items."""

@@ -53,7 +53,9 @@ class Recipe(Section):
     """One recommender: data, tasks, encoder, model, training, retrieval, ranking, surfaces, serving."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the recommender.")
-    workspace: str = Field(default="workspace", description="Folder of all artifacts; all nodes must see it.")
+    workspace: str = Field(
+        default="workspace", description="Folder of all artifacts, which all nodes see, or s3://bucket/key."
+    )
     seed: int = Field(default=42, ge=0, description="Seed of shuffles, initial weights and drop-out.")
     data: DataSettings
     tasks: tuple[Task, ...] = Field(min_length=1, description="The Task table.")

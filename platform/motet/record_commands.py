@@ -11,10 +11,10 @@ from rich.table import Table
 
 from motet.errors import RequestError, said_in_a_line
 from motet.recipe import Recipe
+from motet.workspace_option import WorkspaceArgument
 
 record_commands = typer.Typer(help="Take records of answers out of their log.")
 
-Workspace = Annotated[Path, typer.Argument(help="The folder that the pipeline wrote.")]
 Surface = Annotated[str | None, typer.Option(help="A surface of the recipe; its first by default.")]
 Sample = Annotated[int, typer.Option(min=1, help="Most requests that are asked again, chosen by a hash of their ids.")]
 
@@ -26,7 +26,7 @@ def records_folder(workspace: Path, recipe: Recipe) -> Path:
 
 
 def whatif(
-    workspace: Workspace,
+    workspace: WorkspaceArgument,
     surface: Surface = None,
     weights: Annotated[
         list[str] | None, typer.Option("--set", help="A weight in place of the surface's, as like=2; repeat.")
@@ -93,7 +93,7 @@ def read_weights(asked: list[str]) -> dict[str, float]:
 
 
 def skew(
-    workspace: Workspace,
+    workspace: WorkspaceArgument,
     sample: Sample = 200,
     surface: Annotated[str | None, typer.Option(help="Only requests of this surface.")] = None,
 ) -> None:
@@ -145,7 +145,7 @@ def _records() -> None:
 
 @record_commands.command()
 def export(
-    workspace: Workspace,
+    workspace: WorkspaceArgument,
     target: Annotated[Path, typer.Argument(help="The parquet file to write.")],
     window_days: Annotated[
         float, typer.Option(min=0.0, help="Days within which an event counts for what was shown; delay_days first.")

@@ -8,16 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from motet.errors import DataError, ReleaseError, said_in_a_line
+from motet.workspace_option import HERE, WorkspaceOption
 
 release_commands = typer.Typer(help="List, verify, publish, try out and roll back releases.")
 key_commands = typer.Typer(help="Make and revoke keys to a workspace's endpoint.")
 
-Workspace = Annotated[Path, typer.Option(help="The folder that the pipeline wrote.")]
-_HERE = Path("workspace")
-
 
 @release_commands.command("list")
-def list_releases(workspace: Workspace = _HERE) -> None:
+def list_releases(workspace: WorkspaceOption = HERE) -> None:
     """List the releases of a workspace, oldest first."""
     from motet.release.bundle import read_report
     from motet.release.publish import Releases
@@ -40,7 +38,7 @@ def list_releases(workspace: Workspace = _HERE) -> None:
 @release_commands.command()
 def verify(
     name: Annotated[str | None, typer.Argument(help="The release; the current one by default.")] = None,
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
     replay: Annotated[bool, typer.Option(help="Also replay the golden requests.")] = False,
 ) -> None:
     """Check every byte of a release against its manifest."""
@@ -60,7 +58,7 @@ def verify(
 def compare(
     first: Annotated[str, typer.Argument(help="A release.")],
     second: Annotated[str | None, typer.Argument(help="Another one; the current one by default.")] = None,
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
 ) -> None:
     """Say which of two releases did better for the same test users, or that the difference is within noise."""
     from motet.evaluation.comparison import compare as differences_of
@@ -80,7 +78,7 @@ def compare(
 def publish(
     draft: Annotated[Path, typer.Argument(help="A folder of drafts/, from the index stage.")],
     report: Annotated[Path, typer.Argument(help="A folder of reports/, from the evaluate stage.")],
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
     force: Annotated[bool, typer.Option("--force", help="Whatever the gate says; the manifest tells.")] = False,
 ) -> None:
     """Publish a draft with its report through the gate."""
@@ -100,7 +98,7 @@ def publish(
 @release_commands.command()
 def rollback(
     name: Annotated[str | None, typer.Argument(help="The release; the one before the current by default.")] = None,
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
 ) -> None:
     """Point back to an older release."""
     from motet.release.publish import Releases
@@ -114,7 +112,7 @@ def canary(
     name: Annotated[str | None, typer.Argument(help="The release to try out.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Even if it was refused.")] = False,
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
 ) -> None:
     """Try a release out on some users of a running endpoint, or end the trial."""
     from motet.release.publish import Releases
@@ -127,7 +125,7 @@ def canary(
 
 
 @release_commands.command()
-def promote(workspace: Workspace = _HERE) -> None:
+def promote(workspace: WorkspaceOption = HERE) -> None:
     """Make the release that is tried out the current one."""
     from motet.release.publish import Releases
 
@@ -142,7 +140,7 @@ def add_key(
         list[str] | None, typer.Option(help="recommend, feedback or admin; repeat for several. admin by default.")
     ] = None,
     users: Annotated[str, typer.Option(help="It may only name users whose ids begin with this, such as acme-.")] = "",
-    workspace: Workspace = _HERE,
+    workspace: WorkspaceOption = HERE,
 ) -> None:
     """Make a key and print it; it is shown this once. No scope includes another."""
     from motet.release.keys import SCOPES, Keys
@@ -155,7 +153,7 @@ def add_key(
 
 
 @key_commands.command("list")
-def list_keys(workspace: Workspace = _HERE) -> None:
+def list_keys(workspace: WorkspaceOption = HERE) -> None:
     """List the keys' names and scopes, and whose users they may name."""
     from motet.release.keys import Keys
 
@@ -165,7 +163,7 @@ def list_keys(workspace: Workspace = _HERE) -> None:
 
 
 @key_commands.command("revoke")
-def revoke_key(name: Annotated[str, typer.Argument(help="The key.")], workspace: Workspace = _HERE) -> None:
+def revoke_key(name: Annotated[str, typer.Argument(help="The key.")], workspace: WorkspaceOption = HERE) -> None:
     """Take a key away; a running endpoint refuses it from then on."""
     from motet.release.keys import Keys
 

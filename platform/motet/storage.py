@@ -2,7 +2,8 @@
 
 A folder becomes visible by one rename, after its manifest was written as its last file. A reader
 trusts a folder only through its manifest. Input tables may stand on any file system that
-pyarrow knows (a path, `file://` or `s3://`); the workspace is a folder that all nodes see.
+pyarrow knows (a path, `file://` or `s3://`); the workspace is a folder that all nodes see, or on a
+store that each node's folder follows (`motet.mirror`), where the manifest alone makes a folder whole.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from motet.errors import DataError
+from motet.mirror import at_hand, mirror_of, remove, send, send_folder
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -62,6 +64,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        send(temporary, path)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -78,10 +81,16 @@ def write_file_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         write(temporary)
         fsync_path(temporary)
+        send(temporary, path)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     fsync_path(path.parent)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, so that `target` is whole or absent."""
+    write_file_atomic(target, lambda path: shutil.copyfile(source, path))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -96,7 +105,7 @@ def read_json(path: Path) -> Any:
         DataError: if the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(at_hand(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; run the stage that writes it (jobs/pipeline.py)") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -119,7 +128,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_manifest(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Describe and sync all files of `folder`, write its manifest last, and return it."""
-    files = describe_files(folder)
+    files = describe_files(at_hand(folder))
     for name in files:
         fsync_path(folder / name)
     manifest = {**about, "files": files, "id": fingerprint(about, files)}
@@ -133,7 +142,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: if there is none: the folder was never finished.
     """
-    if not (folder / MANIFEST).is_file():
+    if not at_hand(folder / MANIFEST).is_file():
         raise DataError(f"{folder} has no {MANIFEST}: its stage never finished; run jobs/pipeline.py again")
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
@@ -143,6 +152,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def manifest_problems(folder: Path, manifest: dict[str, Any], *, checksums: bool = True) -> list[str]:
     """Return one line for each file that is missing, added, linked, resized or changed."""
+    at_hand(folder)
     listed, found = manifest["files"], {str(name) for name in files_under(folder)} - {MANIFEST}
     problems = [f"{MANIFEST} is a symbolic link"] if (folder / MANIFEST).is_symlink() else []
     problems += [f"{name} is missing" for name in sorted(listed.keys() - found)]
@@ -158,10 +168,32 @@ def manifest_problems(folder: Path, manifest: dict[str, Any], *, checksums: bool
     return problems
 
 
+def is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Return whether the files of a manifest are there in their sizes, and no others; nothing is fetched for that."""
+    mirror = mirror_of(folder)
+    if mirror is None:
+        return not manifest_problems(folder, manifest, checksums=False)
+    found = {str(path.relative_to(folder)): about.size for path, about in mirror.listed(folder).items()}
+    found.pop(MANIFEST, None)
+    return found == {name: about["size"] for name, about in manifest["files"].items()}
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `target` if the block ends well, and vanishes if not."""
+    """Give a temporary folder that becomes `target` if the block ends well, and vanishes if not.
+
+    On a store it is `target` itself, which is whole by its manifest: the block writes that last.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if mirror_of(target) is not None:
+        remove(target)
+        target.mkdir()
+        try:
+            yield target
+        except BaseException:
+            remove(target)
+            raise
+        return
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()
     try:
@@ -181,6 +213,7 @@ def replace_folder(source: Path, target: Path) -> None:
     else:
         source.rename(target)
     fsync_path(target.parent)
+    send_folder(target, MANIFEST)
 
 
 def safe_join(root: Path, name: str) -> Path:
@@ -205,7 +238,7 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     """
     scheme, separator, _ = path.partition("://")
     if not separator:
-        return pafs.LocalFileSystem(), str(Path(os.path.expanduser(path)).absolute())  # noqa: PTH111
+        return pafs.LocalFileSystem(), str(at_hand(Path(os.path.expanduser(path)).absolute()))  # noqa: PTH111
     if scheme not in ("file", "s3"):
         raise DataError(f"{path}: the scheme {scheme!r} is not read; use a local path, file:// or s3://")
     try:

@@ -33,6 +33,15 @@ def own_environment() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def with_stages(made: Path, folder: Path, *kinds: str) -> list[str]:
+    """Give a workspace the stages of another one; return the words by which a run of the same recipe uses it."""
+    workspace = folder / "workspace"
+    for kind in kinds:
+        shutil.copytree(made / kind, workspace / kind)
+    shutil.copyfile(made / "workspace.json", workspace / "workspace.json")
+    return ["--set", f"workspace={workspace}"]
+
+
 def start(file: Path, environment, *more: str) -> subprocess.Popen:
     command = [sys.executable, "jobs/pipeline.py", str(file), *more]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

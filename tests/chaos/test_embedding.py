@@ -15,7 +15,7 @@ import pytest
 from motet.data.parquet import read_parquet
 from motet.storage import read_manifest
 from tests.chaos.rig import ROOT, record, wait_for
-from tests.chaos.runs import finish, kill, own_environment, start
+from tests.chaos.runs import finish, kill, own_environment, start, with_stages
 from tests.nodes import several_nodes
 from tests.synthetic import events, recipe, users, write_csv, write_recipe
 
@@ -56,12 +56,26 @@ def embedded(workspace: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, minilm):
-    """The vectors of a run that nothing befell."""
+def made(tmp_path_factory, minilm):
+    """(recipe's file, workspace) of a run that nothing befell."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    file = write_many(folder, minilm)
     with own_environment() as environment:
-        finish(start(write_many(folder, minilm), environment, "--until", "embed"))
-    return vectors(folder / "workspace")
+        finish(start(file, environment, "--until", "embed"))
+    return file, folder / "workspace"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(made):
+    """Its vectors."""
+    return vectors(made[1])
+
+
+@pytest.fixture
+def many(made, tmp_path):
+    """(recipe's file, words by which a run embeds in a workspace of its own, where all is prepared)."""
+    file, workspace = made
+    return file, [*with_stages(workspace, tmp_path, "prepared"), "--until", "embed"]
 
 
 def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, int]:
@@ -70,8 +84,9 @@ def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[
     return {"rows": len(expected), "lost": len(expected.keys() - found.keys()), "other vectors": other}
 
 
-def test_f01_a_worker_is_killed_while_texts_are_embedded(tmp_path, minilm, apart, undisturbed):
-    process = start(write_many(tmp_path, minilm), apart, "--until", "embed")
+def test_f01_a_worker_is_killed_while_texts_are_embedded(tmp_path, many, apart, undisturbed):
+    file, words = many
+    process = start(file, apart, *words)
     killed = []
 
     def found() -> bool:
@@ -93,15 +108,15 @@ def test_f01_a_worker_is_killed_while_texts_are_embedded(tmp_path, minilm, apart
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_f08_the_embed_job_is_killed_and_run_again(tmp_path, minilm, apart, undisturbed, share):
+def test_f08_the_embed_job_is_killed_and_run_again(tmp_path, many, apart, undisturbed, share):
     """What was embedded is in the cache, and is not embedded again."""
-    file = write_many(tmp_path, minilm)
-    process, cache = start(file, apart, "--until", "embed"), tmp_path / "workspace" / "embeddings"
+    file, words = many
+    process, cache = start(file, apart, *words), tmp_path / "workspace" / "embeddings"
     wait_for(partial(_is_ripe, cache, share * MANY, process), 120)
     assert process.poll() is None, "it was over before it could be killed"
     kill(process)
     had, began = _cached(cache), time.monotonic()
-    finish(start(file, apart, "--until", "embed"))
+    finish(start(file, apart, *words))
     found = same(vectors(tmp_path / "workspace"), undisturbed)
     figures = {
         "texts embedded before": had, "after": embedded(tmp_path / "workspace"),
@@ -115,12 +130,12 @@ def test_f08_the_embed_job_is_killed_and_run_again(tmp_path, minilm, apart, undi
     assert (figures["of these again"], found["lost"], found["other vectors"]) == (0, 0, 0)
 
 
-def test_f11_a_node_is_lost_while_texts_are_embedded(tmp_path, minilm, apart, undisturbed):
+def test_f11_a_node_is_lost_while_texts_are_embedded(tmp_path, many, apart, undisturbed):
     """Of three, one on which an encoder works; the head has none."""
-    file, cache = write_many(tmp_path, minilm), tmp_path / "workspace" / "embeddings"
+    (file, words), cache = many, tmp_path / "workspace" / "embeddings"
     pool = ["--set", "encoder.actors=2", "--set", "encoder.num_cpus=1"]
     with several_nodes([0, 2, 2], apart) as nodes:
-        process = start(file, nodes.environment, "--until", "embed", *pool)
+        process = start(file, nodes.environment, *words, *pool)
         wait_for(partial(_is_ripe, cache, 0.2 * MANY, process), 150)
         assert process.poll() is None, "it was over before a node could be lost"
         nodes.kill(min(nodes.homes("EncoderActor")))
@@ -133,10 +148,10 @@ def test_f11_a_node_is_lost_while_texts_are_embedded(tmp_path, minilm, apart, un
     assert (found["lost"], found["other vectors"]) == (0, 0)
 
 
-def test_f14_other_batches_and_workers_give_the_same_vectors(tmp_path, minilm, apart, undisturbed):
+def test_f14_other_batches_and_workers_give_the_same_vectors(tmp_path, many, apart, undisturbed):
     other = ["encoder.batch_size=17", "encoder.actors=2", "encoder.num_cpus=0.5"]
-    words = [word for change in other for word in ("--set", change)]
-    finish(start(write_many(tmp_path, minilm), apart, "--until", "embed", *words))
+    file, words = many
+    finish(start(file, apart, *words, *(word for change in other for word in ("--set", change))))
     found = vectors(tmp_path / "workspace")
     assert found.keys() == undisturbed.keys()
     apart_by = max(float(np.abs(found[key] - row).max()) for key, row in undisturbed.items())

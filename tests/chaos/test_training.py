@@ -17,7 +17,7 @@ import pytest
 from motet.release.publish import Releases
 from motet.storage import read_manifest
 from tests.chaos.rig import record, wait_for
-from tests.chaos.runs import finish, first_words, kill, own_environment, start
+from tests.chaos.runs import finish, first_words, kill, own_environment, start, with_stages
 from tests.synthetic import events, write_csv, write_shop
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
@@ -27,6 +27,23 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 def apart():
     with own_environment() as environment:
         yield environment
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, encoder_folder):
+    """(recipe's file, workspace) of the shop, prepared and embedded."""
+    folder = tmp_path_factory.mktemp("made")
+    file = write_shop(folder, encoder_folder)
+    with own_environment() as environment:
+        finish(start(file, environment, "--until", "embed"))
+    return file, folder / "workspace"
+
+
+@pytest.fixture
+def shop(made, tmp_path):
+    """(recipe's file, words by which a run has a workspace of its own to train in)."""
+    file, workspace = made
+    return file, with_stages(workspace, tmp_path, "prepared", "embedded", "embeddings")
 
 
 def epochs_of(workspace: Path) -> list[Path]:
@@ -39,10 +56,10 @@ LONG = ["--until", "train", "--set", f"train.epochs={EPOCHS}", "--set", f"train.
 
 
 @pytest.mark.parametrize("how", ["killed", "told to end"])
-def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, encoder_folder, apart, how):
+def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, shop, apart, how):
     """Before it is run again its newest checkpoint loses a bit, and what Ray knows of checkpoints is torn in two."""
-    file = write_shop(tmp_path, encoder_folder)
-    process, workspace = start(file, apart, *LONG), tmp_path / "workspace"
+    file, own = shop
+    process, workspace = start(file, apart, *own, *LONG), tmp_path / "workspace"
     wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 180)
     assert process.poll() is None
     kill(process, signal.SIGKILL if how == "killed" else signal.SIGTERM)
@@ -56,7 +73,7 @@ def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, enco
         for snapshot in workspace.rglob("checkpoint_manager_snapshot.json"):
             os.truncate(snapshot, snapshot.stat().st_size // 2)
     began = time.monotonic()
-    said = finish(start(file, apart, *LONG))
+    said = finish(start(file, apart, *own, *LONG))
     trained = [int(line.split("epoch ")[1].split("/")[0]) for line in said.splitlines() if "train: epoch " in line]
     figures = {"epochs before": reached, "went on with epoch": trained[0], "epochs lost": reached + 1 - trained[0],
                "seconds to the end": round(time.monotonic() - began, 1)}  # fmt: skip
@@ -71,9 +88,9 @@ def test_f16_the_training_job_ends_in_the_middle_and_is_run_again(tmp_path, enco
     assert figures["epochs lost"] <= (2 if how == "killed" else 1)
 
 
-def test_f15_one_of_two_workers_is_killed(tmp_path, encoder_folder, apart):
-    file, workspace = write_shop(tmp_path, encoder_folder), tmp_path / "workspace"
-    process = start(file, apart, *LONG, "--set", "train.workers=2")
+def test_f15_one_of_two_workers_is_killed(tmp_path, shop, apart):
+    (file, own), workspace = shop, tmp_path / "workspace"
+    process = start(file, apart, *own, *LONG, "--set", "train.workers=2")
     wait_for(lambda: len(epochs_of(workspace)) >= 2 or process.poll() is not None, 180)
     assert process.poll() is None
     reached = int(epochs_of(workspace)[-1].parent.name.removeprefix("epoch-"))
@@ -145,9 +162,9 @@ def test_f17_killed_at_every_step_of_a_checkpoint(tmp_path, tiny):
     assert bad == 0
 
 
-def test_f21_a_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder, apart):
-    file = write_shop(tmp_path, encoder_folder)
-    said = finish(start(file, apart, "--set", "train.learning_rate=1e9", "--set", "train.warmup_steps=0"), 2)
+def test_f21_a_loss_that_is_no_number_ends_the_run(tmp_path, shop, apart):
+    file, own = shop
+    said = finish(start(file, apart, *own, "--set", "train.learning_rate=1e9", "--set", "train.warmup_steps=0"), 2)
     (line,) = [line for line in said.splitlines() if "is not finite" in line]
     record(
         "F21",
@@ -159,17 +176,17 @@ def test_f21_a_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder, apa
     assert not (tmp_path / "workspace" / "releases").exists()
 
 
-def test_f25_a_model_that_learned_nonsense_is_not_published(tmp_path, minilm, apart):
-    file = write_shop(tmp_path, minilm, release={"max_below_popularity": 1.0})
-    finish(start(file, apart))
+def test_f25_a_model_that_learned_nonsense_is_not_published(tmp_path, shop, apart):
+    file, own = shop
+    finish(start(file, apart, *own))
     releases = Releases(tmp_path / "workspace")
     before, rows = releases.current_id(), events()
     items, ratings = [row["item_id"] for row in rows], [row["rating"] for row in rows]
     random.Random(0).shuffle(items)
     random.Random(1).shuffle(ratings)
     mixed = [{**row, "item_id": item, "rating": rating} for row, item, rating in zip(rows, items, ratings, strict=True)]
-    write_csv(tmp_path / "events.csv", mixed)
-    said = finish(start(file, apart), 2)
+    own += ["--set", f"data.interactions.path={write_csv(tmp_path / 'mixed.csv', mixed)}"]
+    said = finish(start(file, apart, *own), 2)
     (line,) = [line for line in said.splitlines() if "the gate refuses" in line]
     record(
         "F25",
@@ -179,7 +196,7 @@ def test_f25_a_model_that_learned_nonsense_is_not_published(tmp_path, minilm, ap
     )
     assert releases.current_id() == before
     assert len(releases.all()) == 1
-    assert "release: forced: NDCG" in finish(start(file, apart, "--force"))
+    assert "release: forced: NDCG" in finish(start(file, apart, *own, "--force"))
     assert releases.current_id() != before
     assert read_manifest(releases.current())["forced"][0].startswith("NDCG")
 

@@ -1,12 +1,12 @@
 """Parquet as Motet writes it: page checksums, zstd, whole or absent; and how it is read back."""
 
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from motet.errors import DataError
+from motet.mirror import at_hand, names_in, remove
 from motet.storage import write_file_atomic
 
 
@@ -21,6 +21,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     Raises:
         DataError: if there is none, or one is damaged.
     """
+    at_hand(path)
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.exists() else []
     if not files:
         raise DataError(f"{path} holds no parquet file; run the stage that writes it (jobs/pipeline.py)")
@@ -38,7 +39,7 @@ def merge_parquet(folder: Path, target: Path) -> None:
     Raises:
         DataError: if there is none.
     """
-    files = sorted(folder.glob("*.parquet"))
+    files = names_in(at_hand(folder))
     if not files:
         raise DataError(f"{folder} holds no parquet file; run the stage that writes it (jobs/pipeline.py)")
 
@@ -51,4 +52,4 @@ def merge_parquet(folder: Path, target: Path) -> None:
                     writer.write_table(source.read_row_group(group))
 
     write_file_atomic(target, write)
-    shutil.rmtree(folder)
+    remove(folder)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.errors import EncoderError
+from motet.mirror import at_hand
 from motet.storage import write_file_atomic
 
 KEY_BYTES = 16
@@ -70,7 +71,7 @@ class VectorCache:
         folder.mkdir(parents=True, exist_ok=True)
         self._parts: list[np.ndarray] = []
         self._runs: list[_Run] = []
-        for path in sorted(folder.glob("*.arrow")):
+        for path in sorted(at_hand(folder).glob("*.arrow")):
             self._open(path)
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from motet.mirror import at_hand
 from motet.storage import write_file_atomic
 
 
@@ -78,5 +79,5 @@ class Whitening:
     @classmethod
     def load(cls, path: Path) -> "Whitening":
         """Read what `save` wrote."""
-        tensors = load_file(path)
+        tensors = load_file(at_hand(path))
         return cls(tensors["mean"], tensors["rotation"])

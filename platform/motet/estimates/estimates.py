@@ -12,6 +12,7 @@ from motet.estimates.latent import Latent
 from motet.estimates.normal import Normal, whole
 from motet.estimates.running import LOG_SCALE, MOOD, OF_USER, UserEvents, before, running, without_own
 from motet.kinds import LabelScale
+from motet.mirror import at_hand
 from motet.storage import write_file_atomic
 
 OF_ITEM = ("prior", "count", "near", "factors")
@@ -67,7 +68,7 @@ class Estimates:
     @classmethod
     def load(cls, path: Path, scales: Sequence[LabelScale]) -> "Estimates":
         """Read what `save` wrote; the scales are those of the model's card."""
-        tensors = load_file(path)
+        tensors = load_file(at_hand(path))
         latents = None
         if _LATENT[0] in tensors:
             latents = tuple(Latent(*one) for one in zip(*(tensors[name] for name in _LATENT), strict=True))

@@ -20,13 +20,14 @@ from motet.forgetting.receipt import Place, Receipt
 from motet.forgetting.records import clean_records
 from motet.forgetting.releases import clean_releases
 from motet.forgetting.stages import clean_stages
+from motet.mirror import LEASES, only_holder, removals
 from motet.privacy.privacy import Privacy, add_tombstones
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
 from motet.record_commands import records_folder
 from motet.release.publish import CURRENT, Releases
 
-NOTICE_S = 1.0
+NOTICE_S = 2.0
 """Longer than an endpoint takes to see a tombstone."""
 
 
@@ -43,6 +44,11 @@ def forget(workspace: Path, user: str, grace_s: float = 0.0) -> Receipt:
         EventLogError: if the event log cannot be reached.
         ReleaseError: if a release cannot be published anew.
     """
+    with removals(workspace):
+        return _forget(workspace, user, grace_s)
+
+
+def _forget(workspace: Path, user: str, grace_s: float) -> Receipt:
     if not (workspace / "releases").is_dir() and not (workspace / "workspace.json").is_file():
         raise DataError(f"{workspace} is not a workspace; give the folder that the pipeline wrote")
     names = add_tombstones(workspace, unicodedata.normalize("NFC", user).strip())
@@ -92,6 +98,7 @@ def _claimed(workspace: Path) -> Iterator[None]:
             "have not: do it again when the run is over"
         ) from error
     try:
-        yield
+        with only_holder(workspace / LEASES / "run", 0.0):
+            yield
     finally:
         os.close(handle)

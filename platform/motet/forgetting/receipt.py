@@ -13,6 +13,7 @@ ELSEWHERE = (
     "the files that data.interactions, data.items and data.users name, in which the user stands still; every prepare "
     "leaves the user out",
     "exports, copies and backups of the workspace, and what else lies outside of it",
+    "of a workspace on a store: what other nodes have fetched of it, until they next read it there",
     "Ray's logs and temporary files, which hold no ids of users but may hold rows while a stage runs",
     "weights that were learned with the user's events, until the next release is trained",
 )

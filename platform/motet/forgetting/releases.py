@@ -17,7 +17,7 @@ from motet.forgetting.rows import remove_met, remove_rows
 from motet.release.bundle import release_id, verify
 from motet.release.golden import record_golden
 from motet.release.publish import CANDIDATE, TEMPORARY, Releases, replay_in_child
-from motet.storage import MANIFEST, fsync_path, read_json, read_manifest, write_atomic, write_json, write_manifest
+from motet.storage import MANIFEST, read_json, read_manifest, replace_folder, write_atomic, write_json, write_manifest
 
 _WITH_USERS = ("users.parquet", "report/rows.parquet")
 
@@ -61,8 +61,7 @@ def _publish_anew(releases: Releases, folder: Path, names: Collection[str]) -> i
             name = release_id(write_manifest(temporary, about))
             verify(temporary)
             replay_in_child(temporary)
-            temporary.rename(releases.folder / name)
-            fsync_path(releases.folder)
+            replace_folder(temporary, releases.folder / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         if releases.candidate_id() == folder.name:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from motet.errors import DataError
 from motet.kinds import LabelScale
+from motet.mirror import at_hand
 from motet.model.recommender import Recommender, Shapes
 from motet.settings import ModelSettings
 from motet.storage import read_json, write_file_atomic, write_json
@@ -73,7 +74,7 @@ def load_model(folder: Path) -> tuple[Recommender, ModelCard]:
     card = ModelCard.from_dict(read_json(folder / "model.json"))
     model = card.build()
     path = folder / "model.safetensors"
-    if not path.is_file():
+    if not at_hand(path).is_file():
         raise DataError(f"{path} does not exist; run the train stage (jobs/pipeline.py)")
     try:
         model.load_state_dict(load_file(path))

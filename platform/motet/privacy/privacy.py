@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motet.errors import DataError
+from motet.mirror import at_hand
 from motet.privacy.secret import FOLDER, make_key, read_key
 from motet.storage import fingerprint, write_json
 
@@ -109,7 +110,7 @@ def read_tombstones(workspace: Path) -> list[str]:
     Raises:
         DataError: if the file holds none; a user who was forgotten must not come back by that.
     """
-    path = workspace / FOLDER / TOMBSTONES
+    path = at_hand(workspace / FOLDER / TOMBSTONES)
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from motet.errors import DataError
+from motet.mirror import LEASES, at_hand, only_holder, send
 from motet.storage import fsync_path
 
 FOLDER = "privacy"
@@ -17,7 +18,7 @@ def read_key(workspace: Path) -> bytes | None:
     Raises:
         DataError: if the file holds something else.
     """
-    path = workspace / FOLDER / "key"
+    path = at_hand(workspace / FOLDER / "key")
     try:
         found = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except FileNotFoundError:
@@ -31,8 +32,11 @@ def read_key(workspace: Path) -> bytes | None:
 
 def make_key(workspace: Path) -> bytes:
     """Return the key, made if there is none; of several that make one at once, all get the same."""
-    if (found := read_key(workspace)) is not None:
-        return found
+    with only_holder(workspace / LEASES / "key"):
+        return _make_key(workspace) if (found := read_key(workspace)) is None else found
+
+
+def _make_key(workspace: Path) -> bytes:
     folder = workspace / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".key.{secrets.token_hex(4)}"
@@ -43,6 +47,7 @@ def make_key(workspace: Path) -> bytes:
     finally:
         os.close(handle)
     try:
+        send(temporary, folder / "key")
         os.link(temporary, folder / "key")
     except FileExistsError:
         pass

@@ -4,6 +4,7 @@ import threading
 import time
 from pathlib import Path
 
+from motet.mirror import follow
 from motet.privacy.privacy import TOMBSTONES, Privacy
 from motet.privacy.secret import FOLDER
 
@@ -27,6 +28,7 @@ class Watch:
         self._seen: tuple[int, int] | None = None
         self._now = Privacy(None)
         if workspace is not None:
+            follow(workspace / FOLDER)
             self._seen, self._now = self._stamp(), Privacy.load(workspace, pseudonymise)
 
     @property

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from motet.data.hashing import uniform
 from motet.errors import DataError
+from motet.mirror import at_hand, names_in
 from motet.records.table import SCHEMA
 
 
@@ -19,7 +20,7 @@ def record_files(folder: Path) -> list[Path]:
     Raises:
         DataError: if there is none.
     """
-    files = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    files = names_in(folder)
     if not files:
         raise DataError(f"{folder} holds no records; serve a release with serve.records.store = parquet and ask it")
     return files
@@ -42,7 +43,7 @@ def read_records(path: Path, columns: list[str] | None = None) -> pa.Table:
         DataError: if it is damaged.
     """
     try:
-        found = pq.ParquetFile(path, page_checksum_verification=True).read(columns=columns)
+        found = pq.ParquetFile(at_hand(path), page_checksum_verification=True).read(columns=columns)
         return found.select(columns or SCHEMA.names)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         said = str(error).splitlines()[0]

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from motet.errors import ReleaseError
+from motet.mirror import follow
 from motet.storage import write_atomic
 
 Scope = Literal["recommend", "feedback", "admin"]
@@ -42,6 +43,7 @@ class Keys:
 
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / "serving" / "keys.json"
+        follow(self.path)
         self._read_at: int | None = None
         self._known: dict[str, Key] = {}
 

@@ -21,10 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import DataError, MotetError, ReleaseError
+from motet.mirror import LEASES, at_hand, names_in, only_holder, remove
 from motet.release.bundle import assemble, read_report, release_id, require_whole, verify
 from motet.release.gate import refusals
 from motet.settings import ReleaseSettings
-from motet.storage import fsync_path, read_json, read_manifest, safe_join, write_atomic, write_json
+from motet.storage import (
+    MANIFEST,
+    read_json,
+    read_manifest,
+    replace_folder,
+    safe_join,
+    write_atomic,
+    write_json,
+)
 
 CURRENT, CANDIDATE = "CURRENT", "CANDIDATE"
 TEMPORARY = ".tmp"
@@ -56,7 +65,7 @@ class Releases:
         Raises:
             ReleaseError: if nothing was published yet.
         """
-        path = self.folder / CURRENT
+        path = at_hand(self.folder / CURRENT)
         if not path.is_file():
             raise ReleaseError(f"{self.folder} has no current release; run jobs/pipeline.py RECIPE first")
         return path.read_text(encoding="utf-8").strip()
@@ -67,7 +76,7 @@ class Releases:
         Raises:
             ReleaseError: if there is none of that name.
         """
-        folder = safe_join(self.folder, name)
+        folder = at_hand(safe_join(self.folder, name))
         if not folder.is_dir() or folder.suffix == TEMPORARY:
             raise ReleaseError(f"release {name!r} does not exist; releases: {[one.id for one in self.all()]}")
         return folder
@@ -90,11 +99,10 @@ class Releases:
 
     def all(self) -> list[Released]:
         """Return all releases, oldest first; a folder whose manifest cannot be read is none."""
-        if not self.folder.is_dir():
-            return []
-        current = (self.folder / CURRENT).read_text().strip() if (self.folder / CURRENT).is_file() else None
+        pointer = at_hand(self.folder / CURRENT)
+        current = pointer.read_text().strip() if pointer.is_file() else None
         found = []
-        for path in self.folder.iterdir():
+        for path in (one.parent for one in names_in(self.folder, f"*/{MANIFEST}")):
             manifest = _manifest(path) if path.suffix != TEMPORARY else None
             if manifest is not None:
                 found.append(Released(path.name, path, manifest, path.name == current))
@@ -107,7 +115,8 @@ class Releases:
         handle = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            with only_holder(self.folder.parent / LEASES / "releases"):
+                yield
         finally:
             os.close(handle)
 
@@ -142,8 +151,7 @@ class Releases:
                 verify(temporary)
                 replay_in_child(temporary)
                 name = release_id(manifest)
-                temporary.rename(self.folder / name)
-                fsync_path(self.folder)
+                replace_folder(temporary, self.folder / name)
                 self.point(name)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -161,11 +169,11 @@ class Releases:
         """Make a release the current one, under the lock."""
         write_atomic(self.folder / CURRENT, name + "\n")
         if self.candidate_id() == name:
-            (self.folder / CANDIDATE).unlink()
+            remove(self.folder / CANDIDATE)
 
     def refused(self) -> dict[str, str]:
         """Return why releases are not to be served again, by id."""
-        path = self.folder / REFUSED
+        path = at_hand(self.folder / REFUSED)
         return dict(read_json(path)) if path.is_file() else {}
 
     def _refuse(self, name: str, because: str | None) -> None:
@@ -177,7 +185,7 @@ class Releases:
 
     def candidate_id(self) -> str | None:
         """Return the id of the release that is tried on some users; None if there is none."""
-        path = self.folder / CANDIDATE
+        path = at_hand(self.folder / CANDIDATE)
         try:
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
@@ -217,7 +225,7 @@ class Releases:
             candidate = self.candidate_id()
             if candidate is None or name not in (None, candidate):
                 raise ReleaseError(f"{name or 'no release'} is not being tried out; the candidate is {candidate}")
-            (self.folder / CANDIDATE).unlink()
+            remove(self.folder / CANDIDATE)
             if because is not None:
                 self._refuse(candidate, because)
             return candidate

@@ -5,7 +5,6 @@ If the model is an average of weights, the weights that training goes on from ar
 Nothing in it unpickles. A folder whose manifest does not hold is not a checkpoint.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motet.errors import DataError, TrainingError
+from motet.mirror import at_hand, remove
 from motet.model.io import ModelCard, save_model
 from motet.model.recommender import Recommender
 from motet.storage import (
@@ -109,13 +109,13 @@ def epoch_folder(folder: Path, epoch: int) -> Path:
 def keep_only(folder: Path, epochs: set[int]) -> None:
     """Delete the checkpoints of all other epochs."""
     kept = {epoch_folder(folder, epoch).name for epoch in epochs}
-    for path in folder.glob("epoch-*"):
+    for path in at_hand(folder).glob("epoch-*"):
         if path.name not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
 
 
 def newest_whole(folder: Path) -> Path | None:
     """Return the whole checkpoint of the highest epoch below a folder, or None."""
-    found = [path.parent for path in folder.rglob(MANIFEST) if (path.parent / "state.json").is_file()]
+    found = [path.parent for path in at_hand(folder).rglob(MANIFEST) if (path.parent / "state.json").is_file()]
     whole = [path for path in found if is_whole(path)]
     return max(whole, key=lambda path: int(read_json(path / "state.json")["epoch"]), default=None)

@@ -1,0 +1,442 @@
+"""A workspace on an object store: every node has a folder of its own that follows it, and whose paths all code uses.
+
+    s3://bucket/motet   <- a file is on the store before it has its name in the folder (`send`)
+                        -> a file is fetched before it is read, if the store's is another (`at_hand`)
+
+The store is what counts. Nothing can be renamed there, so a folder of a stage or a release is whole by its manifest,
+which comes last. What has a name that begins with a dot, or that ends in `.tmp` or `.old`, is the node's own and never
+on the store: locks, files that are being written. Of a workspace that is a folder all of this does nothing.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from motet.errors import DataError
+
+VARIABLE = "MOTET_MIRROR"
+"""Names the mirror of this process and of those that it starts, as JSON: the address, and the folder of a node."""
+FOLDERS = "MOTET_MIRRORS"
+"""Names the folder of the mirrors of a node; the same on all of them."""
+LEASES = "leases"
+_FIXED = (".parquet", ".arrow", ".safetensors", ".faiss")
+"""Files that don't change once they have their names: the same size and moment is the same content."""
+_CHUNK = 8 << 20
+_THREADS = 8
+_FRESH_S = 60.0
+"""A file of the folder that the store lacks is left alone so long: another process may be about to read it."""
+_BEAT_S = 15.0
+_DEAD_S = 60.0
+"""A lease that was not renewed for so long is nobody's."""
+_FOLLOW_S = 0.5
+
+
+def workspace_folder(workspace: str | Path) -> Path:
+    """Return the folder of a workspace on this node; for an address of a store, the one that follows it from now on.
+
+    Raises:
+        DataError: if it is an address, but not of a store that a workspace can be on, or holds secrets.
+    """
+    text = str(workspace)
+    if "://" not in text:
+        return Path(text).expanduser().absolute()
+    if not text.startswith("s3://"):
+        raise DataError(f"workspace {text!r}: a workspace is a folder that all nodes see, or s3://bucket/key")
+    if "@" in text.partition("?")[0]:
+        raise DataError(
+            "workspace: an address with keys in it would stand in every release; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or give the nodes a role"
+        )
+    root = _folders() / hashlib.sha256(text.encode()).hexdigest()[:16]
+    os.environ[VARIABLE] = json.dumps({"address": text, "root": str(root)})
+    _own(root)
+    return root
+
+
+def _folders() -> Path:
+    return Path(os.environ.get(FOLDERS) or Path(tempfile.gettempdir()) / f"motet-mirrors-{os.getuid()}").absolute()
+
+
+def _own(root: Path) -> None:
+    """Make the folder, for its owner alone; it is under a name that others could have taken."""
+    root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if root.parent.stat().st_uid != os.getuid():
+        raise DataError(f"{root.parent} belongs to somebody else; set {FOLDERS} to a folder of your own")
+    root.mkdir(mode=0o700, exist_ok=True)
+
+
+def environment() -> dict[str, str]:
+    """Return what processes on other nodes have to be told, as environment variables; nothing without a mirror."""
+    return {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
+
+
+@cache
+def _mirror(told: str) -> "Mirror":
+    about = json.loads(told)
+    return Mirror(about["address"], Path(about["root"]))
+
+
+def mirror_of(path: Path) -> "Mirror | None":
+    """Return the mirror that a path is in; None if it is an ordinary file."""
+    told = os.environ.get(VARIABLE)
+    if not told:
+        return None
+    mirror = _mirror(told)
+    return mirror if path.is_relative_to(mirror.root) else None
+
+
+def at_hand(path: Path) -> Path:
+    """Make a file or folder what it is on the store, and return it.
+
+    Raises:
+        DataError: if the store cannot be read.
+    """
+    if (mirror := mirror_of(path)) is not None:
+        mirror.fetch(path)
+    return path
+
+
+def send(source: Path, path: Path) -> None:
+    """Put a file on the store under the name that it is about to get.
+
+    Raises:
+        DataError: if the store cannot be written.
+    """
+    if (mirror := mirror_of(path)) is not None:
+        mirror.put(source, path)
+
+
+def send_folder(folder: Path, last: str) -> None:
+    """Put a folder on the store that appeared as a whole.
+
+    Args:
+        folder: with its files.
+        last: the file that makes it whole.
+    """
+    if (mirror := mirror_of(folder)) is not None:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: path == folder / last):
+            mirror.put(path, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there, from the store too."""
+    if (mirror := mirror_of(path)) is not None:
+        mirror.delete(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def names_in(folder: Path, pattern: str = "*.parquet") -> list[Path]:
+    """Return the files of a folder that match, in sorted order; those on a store are not fetched for that.
+
+    Args:
+        folder: of a workspace, or any other.
+        pattern: of the path below the folder, such as `*/manifest.json`.
+    """
+    mirror = mirror_of(folder)
+    if mirror is None:
+        return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    depth = len(PurePosixPath(pattern).parts)
+    inner = [path.relative_to(folder) for path in mirror.listed(folder)]
+    return sorted(folder / name for name in inner if len(name.parts) == depth and name.match(pattern))
+
+
+def storage_of(path: Path) -> dict[str, Any]:
+    """Return where Ray Train and Ray Tune keep what is theirs, as arguments of a RunConfig: in a folder of ours."""
+    mirror = mirror_of(path)
+    if mirror is None:
+        return {"storage_path": str(path)}
+    return {"storage_path": mirror.inner(path), "storage_filesystem": mirror.store}
+
+
+def follow(path: Path) -> None:
+    """Keep a small file or folder at hand from now on, twice a second, for those who look at it at every request."""
+    if (mirror := mirror_of(path)) is not None:
+        mirror.follow(path)
+
+
+@dataclass(frozen=True)
+class _Info:
+    """A file on the store: size in bytes, and the second in which it was written."""
+
+    size: int
+    second: int
+
+    @classmethod
+    def of(cls, info: pafs.FileInfo) -> "_Info":
+        return cls(info.size, info.mtime_ns // 10**9)
+
+    @classmethod
+    def here(cls, path: Path) -> "_Info | None":
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        return cls(found.st_size, found.st_mtime_ns // 10**9)
+
+
+class Mirror:
+    """A folder that follows an address.
+
+    Args:
+        address: s3://bucket/key, with what pyarrow takes after a question mark.
+        root: the folder.
+    """
+
+    def __init__(self, address: str, root: Path) -> None:
+        self.address, self.root = address, root
+        _own(root)
+        try:
+            self.store, base = pafs.FileSystem.from_uri(address)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"workspace {address!r} is not an address ({error}); write s3://bucket/key") from error
+        self.base = base.rstrip("/")
+        self._followed: set[Path] = set()
+        self._following = threading.Lock()
+
+    def inner(self, path: Path) -> str | None:
+        """Return where a path stands on the store; None for what is the node's own."""
+        parts = path.relative_to(self.root).parts
+        if any(part.startswith(".") or part.endswith((".tmp", ".old")) for part in parts):
+            return None
+        return "/".join((self.base, *parts))
+
+    def _said(self, error: OSError) -> DataError:
+        said = str(error).splitlines()[0]
+        return DataError(f"workspace {self.address}: {said}; is the store there, and may this machine use it?")
+
+    def listed(self, folder: Path) -> dict[Path, _Info]:
+        """Return the files below a folder, by their paths in the mirror.
+
+        Hidden ones, as Ray keeps, are not ours, and neither are names that would lead out of the folder.
+        """
+        if (inner := self.inner(folder)) is None:
+            return {}
+        try:
+            found = self.store.get_file_info(pafs.FileSelector(inner, allow_not_found=True, recursive=True))
+        except OSError as error:
+            raise self._said(error) from error
+        files = {one.path[len(inner) + 1 :]: one for one in found if one.type == pafs.FileType.File}
+        return {
+            folder / name: _Info.of(one)
+            for name, one in files.items()
+            if not name.startswith("/") and self.inner(folder / name) is not None
+        }
+
+    def fetch(self, path: Path) -> None:
+        """Make a file or folder what it is on the store."""
+        if (inner := self.inner(path)) is None:
+            return
+        try:
+            info = self.store.get_file_info(inner)
+        except OSError as error:
+            raise self._said(error) from error
+        if info.type == pafs.FileType.File:
+            about = _Info.of(info)
+            if path.suffix not in _FIXED or _Info.here(path) != about:
+                self._download(path, about)
+            return
+        found = self.listed(path) if info.type == pafs.FileType.Directory else {}
+        changed = [(file, one) for file, one in found.items() if _Info.here(file) != one]
+        self._each(lambda one: self._download(*one), changed)
+        self._drop_others(path, found)
+
+    def _drop_others(self, path: Path, found: Iterable[Path]) -> None:
+        """Remove what the store does not have any more."""
+        here = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        for file in set(here).difference(found):
+            if self.inner(file) is not None and time.time() - file.stat().st_ctime > _FRESH_S * (file != path):
+                file.unlink(missing_ok=True)
+
+    def _each(self, work: Callable[..., None], ones: list[tuple[Path, _Info]]) -> None:
+        if len(ones) < 2:
+            for one in ones:
+                work(one)
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(work, ones))
+
+    def _download(self, path: Path, about: _Info) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with self.store.open_input_stream(self.inner(path)) as source, temporary.open("wb") as target:
+                while chunk := source.read(_CHUNK):
+                    target.write(chunk)
+            os.utime(temporary, (about.second, about.second))
+            temporary.replace(path)
+        except FileNotFoundError:  # it went in the meantime
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._said(error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def put(self, source: Path, path: Path) -> None:
+        """Write a file to the store, under the name that `path` has."""
+        if (inner := self.inner(path)) is None:
+            return
+        try:
+            with source.open("rb") as file, self.store.open_output_stream(inner) as target:
+                while chunk := file.read(_CHUNK):
+                    target.write(chunk)
+            written = _Info.of(self.store.get_file_info(inner))
+        except OSError as error:
+            raise self._said(error) from error
+        if written.size != (size := source.stat().st_size):
+            raise DataError(
+                f"workspace {self.address}: {written.size} of {size} bytes of {inner} arrived; run it again"
+            )
+        os.utime(source, (written.second, written.second))
+
+    def delete(self, path: Path) -> None:
+        """Remove a file or folder from the store."""
+        if (inner := self.inner(path)) is None:
+            return
+        try:
+            match self.store.get_file_info(inner).type:
+                case pafs.FileType.File:
+                    self.store.delete_file(inner)
+                case pafs.FileType.Directory:
+                    self.store.delete_dir(inner)
+        except OSError as error:
+            raise self._said(error) from error
+
+    def follow(self, path: Path) -> None:
+        """Keep a path at hand in the background."""
+        self.fetch(path)
+        with self._following:
+            first = not self._followed
+            self._followed.add(path)
+        if first:
+            threading.Thread(target=self._go_on, daemon=True).start()
+
+    def _go_on(self) -> None:
+        while True:
+            time.sleep(_FOLLOW_S)
+            for path in list(self._followed):
+                try:
+                    self.fetch(path)
+                except DataError:  # what was at hand goes on to count, until the store is back
+                    time.sleep(_BEAT_S)
+
+
+class Lease:
+    """A name that one holder has on a store, for as long as its process lives.
+
+    Whoever wants it writes a file of its own and then looks for others': two that come at once both see the other and
+    both give way. A holder renews its file; what was not renewed for a minute, by the clock of the store, is nobody's.
+    Holders on one machine are kept apart by a lock there, which the caller has: files of the own machine are of the
+    dead.
+
+    Args:
+        path: of the lease, in a mirror.
+    """
+
+    def __init__(self, path: Path) -> None:
+        mirror = mirror_of(path)
+        assert mirror is not None
+        self.mirror, self.folder = mirror, path
+        self._host = hashlib.sha256(f"{socket.gethostname()} {mirror.root}".encode()).hexdigest()[:12]
+        self._file = path / f"{self._host}-{uuid.uuid4().hex[:8]}"
+        self._over = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, daemon=True)
+
+    def take(self) -> bool:
+        """Return whether the lease is held from now on."""
+        self._beat()
+        known = self.mirror.listed(self.folder)
+        now = known[self._file].second
+        for file, about in known.items():
+            if file == self._file:
+                continue
+            if file.name.startswith(self._host) or now - about.second > _DEAD_S:
+                self.mirror.delete(file)
+            else:
+                self.mirror.delete(self._file)
+                return False
+        self._renewing.start()
+        atexit.register(self.give_back)
+        return True
+
+    def _beat(self) -> None:
+        inner = self.mirror.inner(self._file)
+        with self.mirror.store.open_output_stream(inner) as file:
+            file.write(socket.gethostname().encode())
+
+    def _renew(self) -> None:
+        while not self._over.wait(_BEAT_S):
+            try:
+                self._beat()
+            except OSError:  # the store is away; whatever is written meets that too
+                continue
+
+    def give_back(self) -> None:
+        """Let others have it, once it was taken."""
+        self._over.set()
+        self._renewing.join()
+        with contextlib.suppress(DataError):  # the store is away: nobody renews the lease, so it ends by itself
+            self.mirror.delete(self._file)
+        atexit.unregister(self.give_back)
+
+
+@contextmanager
+def only_holder(path: Path, seconds: float = 30.0) -> Iterator[None]:
+    """Hold a lease for as long as this lasts, if the path is in a mirror.
+
+    Args:
+        path: of the lease.
+        seconds: how long it is waited for.
+
+    Raises:
+        DataError: if it could not be had.
+    """
+    if mirror_of(path) is None:
+        yield
+        return
+    lease, until = Lease(path), time.monotonic() + seconds
+    while not lease.take():
+        if time.monotonic() > until:
+            raise DataError(f"another machine is writing {path.name} of the workspace; try again when it is done")
+        time.sleep(random.uniform(0.1, 1.0))
+    try:
+        yield
+    finally:
+        lease.give_back()
+
+
+@contextmanager
+def removals(folder: Path) -> Iterator[None]:
+    """Have all of a folder at hand, and remove from the store what is not in it any more after this."""
+    mirror = mirror_of(folder)
+    if mirror is None:
+        yield
+        return
+    mirror.fetch(folder)
+    before = mirror.listed(folder)
+    yield
+    for path in before:
+        if not path.exists():
+            mirror.delete(path)
