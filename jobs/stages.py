@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import DataError, RecipeError
-from motet.mirror import LEASES, Lease, at_hand, mirror_of, workspace_folder
+from motet.lease import LEASES, Lease
+from motet.mirror import at_hand, mirror_of, workspace_folder
 from motet.recipe import Recipe
 from motet.recipe_file import LoadedRecipe
 from motet.storage import (

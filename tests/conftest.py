@@ -172,3 +172,17 @@ def store(bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MOTET_MIRRORS", str(tmp_path / "mirrors"))
     monkeypatch.setenv("MOTET_MIRROR", "")
     return f"s3://shop/workspace{bucket[1]}"
+
+
+@pytest.fixture
+def machine(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Become one machine or another: returns its folder of the workspace."""
+
+    from motet.mirror import workspace_folder
+
+    def become(name: str) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.setenv("MOTET_MIRRORS", str(tmp_path / name))
+        return workspace_folder(store)
+
+    return become

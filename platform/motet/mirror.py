@@ -8,14 +8,10 @@ which comes last. What has a name that begins with a dot, or that ends in `.tmp`
 on the store: locks, files that are being written. Of a workspace that is a folder all of this does nothing.
 """
 
-import atexit
-import contextlib
 import hashlib
 import json
 import os
-import random
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -37,17 +33,14 @@ VARIABLE = "MOTET_MIRROR"
 """Names the mirror of this process and of those that it starts, as JSON: the address, and the folder of a node."""
 FOLDERS = "MOTET_MIRRORS"
 """Names the folder of the mirrors of a node; the same on all of them."""
-LEASES = "leases"
 _FIXED = (".parquet", ".arrow", ".safetensors", ".faiss")
 """Files that don't change once they have their names: the same size and moment is the same content."""
 _CHUNK = 8 << 20
 _THREADS = 8
 _FRESH_S = 60.0
 """A file of the folder that the store lacks is left alone so long: another process may be about to read it."""
-_BEAT_S = 15.0
-_DEAD_S = 60.0
-"""A lease that was not renewed for so long is nobody's."""
-_FOLLOW_S = 0.5
+_FOLLOW_S, _AWAY_S = 0.5, 15.0
+"""Pause between two looks of `follow`, and after one at a store that is away."""
 
 
 def workspace_folder(workspace: str | Path) -> Path:
@@ -340,91 +333,7 @@ class Mirror:
                 try:
                     self.fetch(path)
                 except DataError:  # what was at hand goes on to count, until the store is back
-                    time.sleep(_BEAT_S)
-
-
-class Lease:
-    """A name that one holder has on a store, for as long as its process lives.
-
-    Whoever wants it writes a file of its own and then looks for others': two that come at once both see the other and
-    both give way. A holder renews its file; what was not renewed for a minute, by the clock of the store, is nobody's.
-    Holders on one machine are kept apart by a lock there, which the caller has: files of the own machine are of the
-    dead.
-
-    Args:
-        path: of the lease, in a mirror.
-    """
-
-    def __init__(self, path: Path) -> None:
-        mirror = mirror_of(path)
-        assert mirror is not None
-        self.mirror, self.folder = mirror, path
-        self._host = hashlib.sha256(f"{socket.gethostname()} {mirror.root}".encode()).hexdigest()[:12]
-        self._file = path / f"{self._host}-{uuid.uuid4().hex[:8]}"
-        self._over = threading.Event()
-        self._renewing = threading.Thread(target=self._renew, daemon=True)
-
-    def take(self) -> bool:
-        """Return whether the lease is held from now on."""
-        self._beat()
-        known = self.mirror.listed(self.folder)
-        now = known[self._file].second
-        for file, about in known.items():
-            if file == self._file:
-                continue
-            if file.name.startswith(self._host) or now - about.second > _DEAD_S:
-                self.mirror.delete(file)
-            else:
-                self.mirror.delete(self._file)
-                return False
-        self._renewing.start()
-        atexit.register(self.give_back)
-        return True
-
-    def _beat(self) -> None:
-        inner = self.mirror.inner(self._file)
-        with self.mirror.store.open_output_stream(inner) as file:
-            file.write(socket.gethostname().encode())
-
-    def _renew(self) -> None:
-        while not self._over.wait(_BEAT_S):
-            try:
-                self._beat()
-            except OSError:  # the store is away; whatever is written meets that too
-                continue
-
-    def give_back(self) -> None:
-        """Let others have it, once it was taken."""
-        self._over.set()
-        self._renewing.join()
-        with contextlib.suppress(DataError):  # the store is away: nobody renews the lease, so it ends by itself
-            self.mirror.delete(self._file)
-        atexit.unregister(self.give_back)
-
-
-@contextmanager
-def only_holder(path: Path, seconds: float = 30.0) -> Iterator[None]:
-    """Hold a lease for as long as this lasts, if the path is in a mirror.
-
-    Args:
-        path: of the lease.
-        seconds: how long it is waited for.
-
-    Raises:
-        DataError: if it could not be had.
-    """
-    if mirror_of(path) is None:
-        yield
-        return
-    lease, until = Lease(path), time.monotonic() + seconds
-    while not lease.take():
-        if time.monotonic() > until:
-            raise DataError(f"another machine is writing {path.name} of the workspace; try again when it is done")
-        time.sleep(random.uniform(0.1, 1.0))
-    try:
-        yield
-    finally:
-        lease.give_back()
+                    time.sleep(_AWAY_S)
 
 
 @contextmanager

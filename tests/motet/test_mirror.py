@@ -15,7 +15,7 @@ from motet.cli import main
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.encoders.cache import VectorCache, text_keys
 from motet.errors import DataError
-from motet.mirror import Lease, Mirror, at_hand, mirror_of, names_in, only_holder, removals, remove, workspace_folder
+from motet.mirror import Mirror, at_hand, mirror_of, names_in, removals, remove, workspace_folder
 from motet.privacy.privacy import add_tombstones
 from motet.privacy.secret import make_key
 from motet.privacy.watch import Watch
@@ -30,18 +30,6 @@ from motet.storage import (
     write_json,
     write_manifest,
 )
-
-
-@pytest.fixture
-def machine(store, tmp_path, monkeypatch):
-    """Become one machine or another: returns its folder of the workspace."""
-
-    def become(name: str) -> Path:
-        (tmp_path / name).mkdir(exist_ok=True)
-        monkeypatch.setenv("MOTET_MIRRORS", str(tmp_path / name))
-        return workspace_folder(store)
-
-    return become
 
 
 def keys_of(bucket) -> list[str]:
@@ -230,48 +218,6 @@ def test_a_part_of_a_file_is_an_error(machine, monkeypatch):
         one.put(here / "source", here / "x")
 
 
-def test_one_machine_at_a_time_holds_a_lease(machine, monkeypatch):
-    lease = Lease(machine("a") / "leases" / "run")
-    assert lease.take()
-    other = Lease(machine("b") / "leases" / "run")
-    assert not other.take()
-    with pytest.raises(DataError, match="another machine is writing run"), only_holder(other.folder, 0.2):
-        raise AssertionError
-    lease.give_back()
-    with only_holder(other.folder):
-        assert not Lease(machine("a") / "leases" / "run").take()
-    again = Lease(machine("a") / "leases" / "run")
-    assert again.take()
-    again.give_back()
-
-
-def test_a_lease_that_is_not_renewed_is_nobodys_and_one_that_is_stays(machine, monkeypatch):
-    monkeypatch.setattr(mirror, "_BEAT_S", 0.3)
-    monkeypatch.setattr(mirror, "_DEAD_S", 2.0)
-    lease = Lease(machine("a") / "leases" / "run")
-    assert lease.take()
-    other = Lease(machine("b") / "leases" / "run")
-    time.sleep(4.0)
-    assert not other.take(), "it was renewed"
-    lease._over.set()  # as if its process had died
-    lease._renewing.join()
-    time.sleep(4.0)
-    assert other.take()
-    other.give_back()
-
-
-def test_a_lease_of_the_own_machine_is_of_the_dead(machine):
-    dead = Lease(machine("a") / "leases" / "run")
-    dead._beat()
-    with only_holder(dead.folder, 0.0):
-        pass
-
-
-def test_a_lease_on_a_folder_is_for_nothing(tmp_path):
-    with only_holder(tmp_path / "leases"):
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_removals_reach_the_store(machine, bucket, tmp_path):
     here = machine("a")
     for name in ("one", "two"):
@@ -301,7 +247,7 @@ def test_two_machines_have_one_key_and_see_each_others_tombstones_and_keys(machi
 
 def test_following_outlives_a_store_that_is_away_for_a_while(machine, monkeypatch):
     monkeypatch.setattr(mirror, "_FOLLOW_S", 0.05)
-    monkeypatch.setattr(mirror, "_BEAT_S", 0.05)
+    monkeypatch.setattr(mirror, "_AWAY_S", 0.05)
     here = machine("a")
     write_atomic(here / "x", "1")
     one = mirror_of(here)

@@ -20,7 +20,8 @@ from motet.forgetting.receipt import Place, Receipt
 from motet.forgetting.records import clean_records
 from motet.forgetting.releases import clean_releases
 from motet.forgetting.stages import clean_stages
-from motet.mirror import LEASES, only_holder, removals
+from motet.lease import LEASES, only_holder
+from motet.mirror import removals
 from motet.privacy.privacy import Privacy, add_tombstones
 from motet.recipe import Recipe
 from motet.recommend import read_recipe

@@ -5,7 +5,8 @@ import secrets
 from pathlib import Path
 
 from motet.errors import DataError
-from motet.mirror import LEASES, at_hand, only_holder, send
+from motet.lease import LEASES, only_holder
+from motet.mirror import at_hand, send
 from motet.storage import fsync_path
 
 FOLDER = "privacy"

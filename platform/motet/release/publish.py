@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import DataError, MotetError, ReleaseError
-from motet.mirror import LEASES, at_hand, names_in, only_holder, remove
+from motet.lease import LEASES, only_holder
+from motet.mirror import at_hand, names_in, remove
 from motet.release.bundle import assemble, read_report, release_id, require_whole, verify
 from motet.release.gate import refusals
 from motet.settings import ReleaseSettings
