@@ -1,8 +1,9 @@
 """Texts a second of the embed stage beside sentence-transformers and a plain map_batches: `python bench/embedding.py`.
 
 The same model on one thread each, over film titles with genres, and over a mix of texts of 1 to 16 of them. Seconds run
-from the first batch to the end of the last: starting actors and loading the model is left out on all sides. Then 1 % of
-the texts change, and the stage runs again. Prints one table and writes bench/results/embedding.json.
+from the first batch to the end of the last: starting actors and loading the model is left out on all sides. On a CPU
+with instructions for bfloat16 the stage runs in that as well, and what it costs in nearest films is counted. Then 1 %
+of the texts change, and the stage runs again. Prints one table and writes bench/results/embedding.json.
 """
 
 import csv
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,14 +28,14 @@ import typer  # noqa: E402
 from bench.runs import CACHE, peer_python, say  # noqa: E402
 from jobs.cluster import quiet_ray_data  # noqa: E402
 from jobs.embed import encode, span  # noqa: E402
-from motet.devices import ON_CPU, EncoderDevices  # noqa: E402
+from motet.devices import EncoderDevices, of_encoder  # noqa: E402
 from motet.encoders.text import TextEncoder, model_dim  # noqa: E402
 from motet.settings import EncoderSettings  # noqa: E402
 from motet.storage import write_json  # noqa: E402
 
 MODEL = CACHE / "all-MiniLM-L6-v2"
 SETTINGS = EncoderSettings(model=str(MODEL), max_tokens=256, batch_size=64)
-ONE = EncoderDevices(ON_CPU, num_cpus=1, num_gpus=0, first=1, most=1)
+COARSE = SETTINGS.model_copy(update={"precision": "bfloat16"})
 MOST_TITLES = 16
 
 
@@ -50,12 +52,19 @@ def mixed(texts: list[str], count: int) -> list[str]:
     return [". ".join(random.choice(texts, length)) for length in lengths]
 
 
-def stage(texts: list[str], cache: Path) -> float:
+def has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 itself."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags))
+
+
+def stage(texts: list[str], cache: Path, settings: EncoderSettings = SETTINGS) -> float:
     """Run the stage over texts with one actor of one thread; return its seconds after start-up."""
+    one = EncoderDevices(of_encoder(settings, 0), num_cpus=1, num_gpus=0, first=1, most=1)
     with tempfile.TemporaryDirectory() as folder:
         keys = [str(place) for place in range(len(texts))]
         table = pa.table({"kind": ["items"] * len(texts), "key": keys, "text": texts})
-        rows = encode(ray.data.from_arrow(table), Path(folder), cache, SETTINGS, model_dim(SETTINGS), ONE)
+        rows = encode(ray.data.from_arrow(table), Path(folder), cache, settings, model_dim(settings), one)
     assert sum(row["rows"] for row in rows) == len(texts)
     return span(rows)
 
@@ -92,10 +101,21 @@ def sentence_transformers(texts: list[str]) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def fresh(texts: list[str]) -> float:
+def fresh(texts: list[str], settings: EncoderSettings = SETTINGS) -> float:
     """Run the stage with an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
-        return stage(texts, Path(folder))
+        return stage(texts, Path(folder), settings)
+
+
+def stay(texts: list[str], settings: EncoderSettings, nearest: int = 10) -> float:
+    """Return the share of each text's nearest ones, found by float32, that are found by other settings too."""
+    found = []
+    for one in (SETTINGS, settings):
+        vectors_ND = TextEncoder(one, 2).encode(texts)
+        cosines_NN = vectors_ND @ vectors_ND.T
+        np.fill_diagonal(cosines_NN, -np.inf)
+        found.append(np.argpartition(-cosines_NN, nearest, 1)[:, :nearest])
+    return float(np.mean([len(set(a) & set(b)) / nearest for a, b in zip(*found, strict=True)]))
 
 
 def again(texts: list[str], changes: float = 0.01) -> tuple[float, float]:
@@ -122,6 +142,8 @@ def main(
         "sentence-transformers": sentence_transformers,
         "plain map_batches": plain,
     }
+    if has_bfloat16():
+        sides["embed stage, bfloat16"] = partial(fresh, settings=COARSE)
     found: list[dict[str, Any]] = []
     say(f"{'':24}{'':12}{'texts/s':>10}{'least':>9}{'most':>9}{'ours against it':>17}")
     for name, texts in {"films": films, "mix": mixed(films, count)}.items():
@@ -135,6 +157,10 @@ def main(
             say(f"{side:24}{name:12}{middle:>10.1f}{min(values):>9.1f}{max(values):>9.1f}{mine / middle:>17.2f}")
             found.append({"what": f"{side}, {name}", "texts_s": middle, "least": min(values), "most": max(values),
                           "ours against it": mine / middle})  # fmt: skip
+    if has_bfloat16():
+        share = stay(films, COARSE)
+        say(f"bfloat16: {share:.4f} of the ten nearest films stay")
+        found.append({"what": "bfloat16, ten nearest", "stay": share})
     full, part = again(films)
     say(
         f"1 % of {len(films):,} films changed: {full:.1f} s the first time, {part:.2f} s again: {full / part:.0f} times"

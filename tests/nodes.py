@@ -60,6 +60,18 @@ class Nodes:
         self.process.stdin.flush()
 
 
+def pipeline_on_three(file: Path, environment: dict[str, str], changes: Sequence[str]) -> dict[str, set[str]]:
+    """Run a recipe's pipeline on three nodes, with two encoders and two workers; return the homes of each kind."""
+    words = ["encoder.actors=2", "encoder.num_cpus=1", "train.workers=2", "train.cpus_per_worker=1", *changes]
+    options = [word for change in words for word in ("--set", change)]
+    with several_nodes([1, 1, 1], environment) as nodes:
+        command = [sys.executable, "jobs/pipeline.py", str(file), *options]
+        done = subprocess.run(command, cwd=ROOT, env=nodes.environment, capture_output=True, text=True, timeout=360)
+        homes = {kind: nodes.homes(kind) for kind in ("EncoderActor", "RayTrainWorker", "")}
+    assert done.returncode == 0, done.stderr[-3000:]
+    return homes
+
+
 @contextmanager
 def several_nodes(cpus: Sequence[int], environment: dict[str, str]) -> Iterator[Nodes]:
     """A cluster, for as long as this lasts."""

@@ -6,7 +6,7 @@ Plain data in, plain data out; stages, workers and replicas do as it says. What 
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, TypeVar
 
@@ -147,7 +147,7 @@ def _encoder(settings: EncoderSettings, resources: Mapping[str, float]) -> Encod
     first = 1
     if settings.num_gpus:
         first = max(1, min(settings.actors, int(resources.get("GPU", 0.0) / settings.num_gpus + 1e-9)))
-    place = ON_GPU if settings.num_gpus else ON_CPU
+    place = of_encoder(settings, 1)
     return EncoderDevices(place, settings.num_cpus, settings.num_gpus, first, settings.actors)
 
 
@@ -157,14 +157,15 @@ def _train(settings: TrainSettings) -> TrainDevices:
     return TrainDevices(place, workers, least, settings.cpus_per_worker, backend, settings.compile)  # type: ignore[arg-type]
 
 
-def of_process(num_gpus: float, visible: int) -> Place:
-    """Return where a process computes that nobody told: on the GPU that it was given, if the recipe asks for one.
+def of_encoder(settings: EncoderSettings, visible: int) -> Place:
+    """Return where a process runs the language model: on the GPU that it was given, if the recipe asks for one.
 
     Args:
-        num_gpus: `encoder.num_gpus`.
+        settings: of the encoder.
         visible: GPUs that torch sees; Ray shows a process its own only.
     """
-    return ON_GPU if num_gpus and visible else ON_CPU
+    place = ON_GPU if settings.num_gpus and visible else ON_CPU
+    return place if settings.precision == "auto" else replace(place, precision=settings.precision)
 
 
 def ahead(items: Iterable[T], count: int) -> Iterator[T]:

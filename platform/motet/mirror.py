@@ -72,7 +72,7 @@ def _folders() -> Path:
 def _own(root: Path) -> None:
     """Make the folder, for its owner alone; it is under a name that others could have taken."""
     root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if root.parent.stat().st_uid != os.getuid():
+    if root.parent.is_symlink() or root.parent.stat().st_uid != os.getuid():
         raise DataError(f"{root.parent} belongs to somebody else; set {FOLDERS} to a folder of your own")
     root.mkdir(mode=0o700, exist_ok=True)
 

@@ -30,8 +30,10 @@ class EncoderSettings(Section):
     num_cpus: float = Field(default=1.0, gt=0)
     """CPUs per actor; also its torch threads (rounded up)."""
     num_gpus: float = Field(default=0.0, ge=0)
-    """GPUs per actor, and per replica of the Embedder; a share such as 0.5 lets two have one. Above 0 the model runs
-    there in bfloat16."""
+    """GPUs per actor, and per replica of the Embedder; a share such as 0.5 lets two have one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the model's products are taken in: `auto` is bfloat16 on a GPU and float32 on CPUs. Of CPUs those with
+    AVX-512 BF16 or AMX are faster in bfloat16 (`lscpu`), all others much slower."""
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> "EncoderSettings":

@@ -1,8 +1,5 @@
 """Several nodes: the pipeline on three of them, training that loses one, and a run that others go on with."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -12,7 +9,7 @@ from motet.release.publish import Releases
 from motet.storage import read_manifest
 from tests.chaos.rig import wait_for
 from tests.chaos.runs import finish, kill, own_environment, start
-from tests.nodes import ROOT, several_nodes
+from tests.nodes import pipeline_on_three, several_nodes
 from tests.synthetic import write_shop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -28,16 +25,12 @@ def test_all_stages_run_across_three_nodes_and_give_what_one_gives(tmp_path, min
     client, options = bucket
     file, workspace = write_shop(tmp_path, minilm), tmp_path / "workspace"
     tables = {"interactions": "events", "items": "items", "users": "users"}
-    changes = ["encoder.actors=2", "encoder.num_cpus=1", "train.workers=2", "train.cpus_per_worker=1"]
+    changes = []
     for table, name in tables.items():
         client.upload_file(str(tmp_path / f"{name}.csv"), "shop", f"{name}/part-0.csv")
         changes.append(f"data.{table}.path='s3://test:test@shop/{name}{options}'")
-    words = [word for change in changes for word in ("--set", change)]
-    with own_environment() as environment, several_nodes([1, 1, 1], environment) as nodes:
-        command = [sys.executable, "jobs/pipeline.py", str(file), *words]
-        done = subprocess.run(command, cwd=ROOT, env=nodes.environment, capture_output=True, text=True, timeout=300)
-        homes = {kind: nodes.homes(kind) for kind in ("EncoderActor", "RayTrainWorker", "")}
-    assert done.returncode == 0, done.stderr[-3000:]
+    with own_environment() as environment:
+        homes = pipeline_on_three(file, environment, changes)
     assert homes["EncoderActor"]
     assert len(homes["RayTrainWorker"]) == 2
     assert len(homes[""]) == 3, "a node had nothing to do"

@@ -1,8 +1,6 @@
 """A workspace on an S3-compatible store: three nodes that share no folder, a machine that comes later, a killed run."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from motet.mirror import at_hand, names_in, workspace_folder
 from motet.release.publish import Releases
 from tests.chaos.rig import wait_for
 from tests.chaos.runs import finish, kill, own_environment, start
-from tests.nodes import ROOT, may_mount, several_nodes
+from tests.nodes import may_mount, pipeline_on_three
 from tests.synthetic import write_shop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -30,13 +28,8 @@ def one_of(folder):
 @pytest.mark.skipif(not may_mount(), reason="nodes with folders of their own need the right to mount")
 def test_all_stages_run_across_three_nodes_that_share_nothing_but_the_store(tmp_path, minilm, store, shop, monkeypatch):
     file = write_shop(tmp_path, minilm, workspace=store, serve=NO_EVENTS)
-    changes = ["encoder.actors=2", "encoder.num_cpus=1", "train.workers=2", "train.cpus_per_worker=1"]
-    words = [word for change in changes for word in ("--set", change)]
-    with own_environment() as environment, several_nodes([1, 1, 1], environment) as nodes:
-        command = [sys.executable, "jobs/pipeline.py", str(file), *words]
-        done = subprocess.run(command, cwd=ROOT, env=nodes.environment, capture_output=True, text=True, timeout=360)
-        homes = {kind: nodes.homes(kind) for kind in ("EncoderActor", "RayTrainWorker", "")}
-    assert done.returncode == 0, done.stderr[-3000:]
+    with own_environment() as environment:
+        homes = pipeline_on_three(file, environment, [])
     assert len(homes["RayTrainWorker"]) == 2
     assert len(homes[""]) == 3, "a node had nothing to do"
     monkeypatch.setenv("MOTET_MIRRORS", str(tmp_path / "later"))  # as on a machine that has nothing yet

@@ -1,13 +1,15 @@
 """Where stages compute, for clusters that are only told."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from motet.devices import ON_CPU, ON_GPU, Ask, Devices, ahead, choose, of_process
+from motet.devices import ON_CPU, ON_GPU, Ask, Devices, Place, ahead, choose, of_encoder
 from motet.errors import ReleaseError
 from motet.recipe import Recipe, refusal
+from motet.settings import EncoderSettings
 from tests.builders import merged, recipe_dict
 
 LAPTOP, CLUSTER = {"CPU": 2.0}, {"CPU": 32.0, "GPU": 4.0}
@@ -90,8 +92,21 @@ def test_wishes_that_no_cluster_has(changes: dict[str, Any], problem: str) -> No
 
 
 def test_a_process_that_nobody_told_takes_the_gpu_that_it_sees_if_one_was_asked_for() -> None:
-    places = [of_process(wanted, visible) for wanted in (0, 0.5) for visible in (0, 1)]
-    assert places == [ON_CPU, ON_CPU, ON_CPU, ON_GPU]
+    wishes = [EncoderSettings(model="m", num_gpus=wanted) for wanted in (0, 0.5)]
+    assert [of_encoder(one, visible) for one in wishes for visible in (0, 1)] == [ON_CPU, ON_CPU, ON_CPU, ON_GPU]
+
+
+@pytest.mark.parametrize(
+    ("precision", "places"),
+    [
+        ("auto", [ON_CPU, ON_GPU]),
+        ("float32", [ON_CPU, replace(ON_GPU, precision="float32")]),
+        ("bfloat16", [replace(ON_CPU, precision="bfloat16"), ON_GPU]),
+    ],
+)
+def test_a_precision_that_was_asked_for_is_taken_everywhere(precision: Any, places: list[Place]) -> None:
+    wishes = [{"precision": precision, "num_gpus": gpus} for gpus in (0, 1)]
+    assert [_choose(CLUSTER, encoder=one).encoder.place for one in wishes] == places
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from motet.devices import Place, ahead, of_process
+from motet.devices import Place, ahead, of_encoder
 from motet.errors import EncoderError
 from motet.settings import EncoderSettings
 from motet.storage import file_sha256, fingerprint
@@ -47,7 +47,7 @@ def weight_files(folder: Path) -> list[Path]:
 def encoder_key(settings: EncoderSettings) -> str:
     """Return the name under which this encoder's vectors are cached.
 
-    It covers every byte of the configuration, the tokenizer and the weights, and pooling and length.
+    It covers every byte of the configuration, the tokenizer and the weights, and pooling, length and precision.
     """
     folder = check_model_folder(settings.model)
     tokenizer = {path for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()}
@@ -55,7 +55,8 @@ def encoder_key(settings: EncoderSettings) -> str:
     for path in weight_files(folder):
         state = path.stat()
         files.append([path.name, _weights_sha256(path.resolve(), state.st_size, state.st_mtime_ns)])
-    return fingerprint(files, settings.pooling, settings.max_tokens)
+    precision = () if settings.precision == "auto" else (settings.precision,)
+    return fingerprint(files, settings.pooling, settings.max_tokens, *precision)
 
 
 @cache
@@ -70,7 +71,7 @@ class TextEncoder:
     Args:
         settings: model folder, pooling, length, batch size.
         threads: torch threads of this process; None leaves them as they are.
-        place: where it computes; `of_process` if None.
+        place: where it computes; `of_encoder` if None.
 
     Raises:
         EncoderError: if the folder holds no model that can be loaded, or `place` is a GPU and torch sees none.
@@ -85,7 +86,7 @@ class TextEncoder:
         if threads is not None:
             torch.set_num_threads(threads)
         self.settings = settings
-        self.place = place or of_process(settings.num_gpus, torch.cuda.device_count())
+        self.place = place or of_encoder(settings, torch.cuda.device_count())
         if self.place.gpu and not torch.cuda.is_available():
             raise EncoderError(
                 f"encoder.num_gpus = {settings.num_gpus:g} and torch sees no GPU in this process; install torch with "

@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_batches_made_ahead_and_bfloat16_give_the_same_vectors(encoder_folder: P
     settings = EncoderSettings(model=str(encoder_folder), max_tokens=5, batch_size=2)
     plain = TextEncoder(settings, 1).encode(TEXTS)
     np.testing.assert_array_equal(TextEncoder(settings, 1, replace(ON_CPU, ahead=2)).encode(TEXTS), plain)
-    coarse = TextEncoder(settings, 1, replace(ON_CPU, precision="bfloat16")).encode(TEXTS)
+    coarse = TextEncoder(settings.model_copy(update={"precision": "bfloat16"}), 1).encode(TEXTS)
     assert not np.array_equal(coarse, plain)
     np.testing.assert_allclose(coarse, plain, atol=0.05)
 
@@ -155,7 +156,8 @@ def test_the_key_changes_with_everything_that_changes_vectors(encoder_folder: Pa
     settings = EncoderSettings(model=str(folder))
     keys = [encoder_key(settings)]
     assert keys == [encoder_key(EncoderSettings(model=str(encoder_folder), batch_size=3, num_cpus=2))]
-    keys += [encoder_key(settings.model_copy(update=one)) for one in ({"pooling": "cls"}, {"max_tokens": 9})]
+    changes: list[dict[str, Any]] = [{"pooling": "cls"}, {"max_tokens": 9}, {"precision": "bfloat16"}]
+    keys += [encoder_key(settings.model_copy(update=one)) for one in changes]
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
@@ -164,7 +166,7 @@ def test_the_key_changes_with_everything_that_changes_vectors(encoder_folder: Pa
     for name in ("merges.txt", "vocab.json", "spiece.model", "special_tokens_map.json", "tokenizer_config.json"):
         (folder / name).write_text("{}")
         keys.append(encoder_key(settings))
-    assert len(set(keys)) == 11
+    assert len(set(keys)) == 12
 
 
 def test_a_byte_in_the_middle_of_large_weights_counts(encoder_folder: Path, tmp_path: Path) -> None:
