@@ -104,12 +104,12 @@ def test_f54_calls_are_lost_at_random(release, tmp_path):
             wait_for(lambda: in_full(address), 120)
             with (
                 edge_of(address.removeprefix("http://"), tmp_path / "nginx") as edge,
-                load(edge, seconds=20.0) as answers,
+                load(edge, seconds=12.0) as answers,
             ):
                 found = judge(answers(), time.perf_counter(), catalogue(release), {release.name}, K)
             failed = injected(Path(environment["RAY_TMPDIR"]))
     figures = {"calls lost": failed, **summed([found])}
-    record("F54", "calls are lost at random", f"{HOW}; 20 requests a second for 20 s, behind the edge", figures)
+    record("F54", "calls are lost at random", f"{HOW}; 20 requests a second for 12 s, behind the edge", figures)
     assert failed > 5
     assert found.wrong == 0
     assert found.lost <= 0.05 * found.sent
