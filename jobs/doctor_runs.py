@@ -124,6 +124,7 @@ def _recipe(workspace: Path, inputs: dict[str, Any], prepared: Result, embedded:
         "data": prepared.manifest["inputs"]["data"],
         "encoder": {name: value for name, value in encoder.items() if name not in ("dim", "key")},
         "surfaces": {"doctor": {"weights": {retrieval: 1.0}}},
+        "serve": {"events": {"store": "none"}},
         **{name: inputs[name] for name in ("model", "train", "tasks", "seed")},
     }
     try:

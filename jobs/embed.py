@@ -29,7 +29,7 @@ from motet.encoders.in_hand import FOLDER, MOST_KILLED, InHand
 from motet.encoders.text import TextEncoder, actor_threads, encoder_key, model_dim
 from motet.encoders.whitening import Moments, Whitening
 from motet.errors import DataError
-from motet.mirror import at_hand, names_in
+from motet.mirror import at_hand, mirror_of, names_in
 from motet.settings import EncoderSettings
 from motet.storage import fingerprint, write_atomic, write_json
 
@@ -89,7 +89,8 @@ def _texts(prepared: Path) -> ray.data.Dataset:
         files = [{"file": str(path)} for path in names_in(prepared / kind)]
         dataset = ray.data.from_items(files, override_num_blocks=len(files))
         read = partial(_read_texts, kind=kind, key=key)
-        datasets.append(dataset.map_batches(read, batch_size=1, batch_format="pyarrow"))
+        rows = dataset.map_batches(read, batch_size=1, batch_format="pyarrow")
+        datasets.append(rows.repartition(target_num_rows_per_block=_ROWS))  # a file has many, for all actors
     return datasets[0].union(datasets[1])
 
 
@@ -136,7 +137,7 @@ class EncoderActor:
     def __init__(self, settings: EncoderSettings, folder: str, cache: str, dim: int, place: Place) -> None:
         self.settings, self.folder, self.place = settings, Path(folder), place
         self.cache = VectorCache(Path(cache), dim)
-        self.hand = InHand(Path(cache) / FOLDER)
+        self.hand = InHand(_of_node(Path(cache)) / FOLDER)
         self.encoder: TextEncoder | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -201,6 +202,11 @@ class EncoderActor:
             rows.append({"kind": str(kind), "rows": len(chosen), **said})
             embedded = 0
         return rows
+
+
+def _of_node(cache: Path) -> Path:
+    """Return a folder for files that are locked, which only a folder that all nodes see can be for all nodes."""
+    return cache if mirror_of(cache) is None else cache / ".node"
 
 
 def span(rows: list[dict[str, Any]]) -> float:

@@ -66,7 +66,7 @@ def fit_on_the_past(folder: Path, recipe: Recipe, prepared: Path) -> tuple[int, 
         usable = [(one["scores"], one["ranks"], one["rows"]) for one in validation if len(one["rows"])]
         write_json(folder / "fusion.json", Fusion.fit(recipe.retrieval.names, usable).to_dict())
     _fit_calibrators(folder, recipe, validation)
-    remove(folder / "moments")
+    remove(folder / "moments", ignore_errors=True)
     found = sum(len(one["rows"]) for one in validation)
     return found, found + sum(one["missed"] for one in validation)
 

@@ -118,7 +118,7 @@ def _fit(folder: Path, fit: Fit, run: Run, prepared: Result, embedded: Result) -
     for name in ("model.safetensors", "model.json"):
         copy_file(best / name, folder / name)
     copy_file(at_hand(path), folder / "metrics.jsonl")
-    remove(folder / "folds")
+    remove(folder / "folds", ignore_errors=True)
 
 
 def _summary(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:

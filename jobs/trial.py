@@ -59,7 +59,7 @@ class Planned:
         epochs = read_metrics(self.checkpoints) if at_hand(self.checkpoints / "metrics.jsonl").exists() else []
         outcome = Outcome(self.settings, state, epochs, said)
         write_json(self.record, outcome.to_dict())
-        remove(self.checkpoints)
+        remove(self.checkpoints, ignore_errors=True)
         return outcome
 
 
@@ -73,7 +73,7 @@ def run_trial(config: dict[str, Any], plans: list[Planned], prepared: Result, em
         return
     assert plan.labels is not None
     quiet_ray_data()
-    remove(plan.checkpoints)
+    remove(plan.checkpoints, ignore_errors=True)
     fit = Fit(BEFORE_VALIDATION, plan.checkpoints, tell=partial(_tell, metric=metric))
     try:
         network_trainer(plan.run, prepared, embedded, plan.labels, fit).fit()

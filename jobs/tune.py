@@ -82,7 +82,7 @@ def _work(folder: Path, run: Run, prepared: Result, embedded: Result, overrides:
 
     plans = plan_trials(run, prepared, embedded, folder / "labels")
     search(plans, run, prepared, embedded)
-    remove(folder / "labels")
+    remove(folder / "labels", ignore_errors=True)
     report = build(run.recipe, [plan.outcome() for plan in plans])
     if report["best"] is None:
         raise TrainingError("every trial diverged; lower the ranges of tune.space, train.learning_rate before all")

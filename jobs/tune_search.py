@@ -123,12 +123,12 @@ def _own_folder(trials: Path) -> Iterator[Path]:
     """Give Ray Tune a folder for as long as it runs; nothing is read from it afterwards."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     folder = trials / "tune"
-    remove(folder)
+    remove(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
-        remove(folder)
+        remove(folder, ignore_errors=True)
 
 
 class _Scheduler(ASHAScheduler):

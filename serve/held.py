@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from ray.serve.metrics import Counter
 
 from motet.errors import MotetError, RequestError
+from motet.mirror import at_hand
 from motet.release.publish import Releases
 
 S = TypeVar("S")
@@ -53,7 +54,7 @@ class Held(Generic[S]):
         self.make, self.releases = make, Releases(folder.parent.parent)
         self._loading = threading.Lock()
         first = self._current(folder) if watched else folder
-        self._steps = {first.name: make(first)}
+        self._steps = {first.name: make(at_hand(first))}
 
     def _current(self, folder: Path) -> Path:
         """Return the current release if it can be had, else the given one, which is good in any case."""

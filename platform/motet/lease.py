@@ -2,7 +2,8 @@
 
 import atexit
 import contextlib
-import hashlib
+import fcntl
+import os
 import random
 import socket
 import threading
@@ -38,7 +39,7 @@ class Lease:
         mirror = mirror_of(path)
         assert mirror is not None
         self.mirror, self.folder = mirror, path
-        self._host = hashlib.sha256(f"{socket.gethostname()} {mirror.root}".encode()).hexdigest()[:12]
+        self._host = _machine(mirror.root)
         self._file = path / f"{self._host}-{uuid.uuid4().hex[:8]}"
         self._over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
@@ -47,6 +48,8 @@ class Lease:
         """Return whether the lease is held from now on."""
         self._beat()
         known = self.mirror.listed(self.folder)
+        if self._file not in known:
+            return False
         now = known[self._file].second
         for file, about in known.items():
             if file == self._file:
@@ -61,15 +64,20 @@ class Lease:
         return True
 
     def _beat(self) -> None:
-        inner = self.mirror.inner(self._file)
-        with self.mirror.store.open_output_stream(inner) as file:
-            file.write(socket.gethostname().encode())
+        try:
+            with self.mirror.store.open_output_stream(self.mirror.inner(self._file)) as file:
+                file.write(socket.gethostname().encode())
+        except OSError as error:
+            raise self.mirror.said(error) from error
 
     def _renew(self) -> None:
         while not self._over.wait(_BEAT_S):
             try:
+                if self._file not in self.mirror.listed(self.folder):  # this machine was away for too long
+                    self.mirror.lost = f"the lease {self.folder.name}"
+                    return
                 self._beat()
-            except OSError:  # the store is away; whatever is written meets that too
+            except DataError:  # the store is away; whatever is written meets that too
                 continue
 
     def give_back(self) -> None:
@@ -79,6 +87,18 @@ class Lease:
         with contextlib.suppress(DataError):  # the store is away: nobody renews the lease, so it ends by itself
             self.mirror.delete(self._file)
         atexit.unregister(self.give_back)
+
+
+def _machine(root: Path) -> str:
+    """Return the name of this machine, which it has as long as its folder."""
+    path = root / ".machine"
+    if not path.exists():
+        temporary = root / f".machine.{uuid.uuid4().hex}"
+        temporary.write_text(uuid.uuid4().hex[:12], encoding="ascii")
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+        temporary.unlink()
+    return path.read_text(encoding="ascii")
 
 
 @contextmanager
@@ -96,11 +116,23 @@ def only_holder(path: Path, seconds: float = 30.0) -> Iterator[None]:
         yield
         return
     lease, until = Lease(path), time.monotonic() + seconds
-    while not lease.take():
-        if time.monotonic() > until:
-            raise DataError(f"another machine is writing {path.name} of the workspace; try again when it is done")
-        time.sleep(random.uniform(0.1, 1.0))
+    with _lock(lease.mirror.root / f".{path.name}"):
+        while not lease.take():
+            if time.monotonic() > until:
+                raise DataError(f"another machine is writing {path.name} of the workspace; try again when it is done")
+            time.sleep(random.uniform(0.1, 1.0))
+        try:
+            yield
+        finally:
+            lease.give_back()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Be the only process of this machine, for as long as this lasts."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        lease.give_back()
+        os.close(handle)

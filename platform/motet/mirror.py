@@ -8,6 +8,7 @@ which comes last. What has a name that begins with a dot, or that ends in `.tmp`
 on the store: locks, files that are being written. Of a workspace that is a folder all of this does nothing.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,9 +17,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -37,8 +37,6 @@ _FIXED = (".parquet", ".arrow", ".safetensors", ".faiss")
 """Files that don't change once they have their names: the same size and moment is the same content."""
 _CHUNK = 8 << 20
 _THREADS = 8
-_FRESH_S = 60.0
-"""A file of the folder that the store lacks is left alone so long: another process may be about to read it."""
 _FOLLOW_S, _AWAY_S = 0.5, 15.0
 """Pause between two looks of `follow`, and after one at a store that is away."""
 
@@ -59,6 +57,8 @@ def workspace_folder(workspace: str | Path) -> Path:
             "workspace: an address with keys in it would stand in every release; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or give the nodes a role"
         )
+    place, mark, options = text.partition("?")
+    text = place.rstrip("/") + mark + options
     root = _folders() / hashlib.sha256(text.encode()).hexdigest()[:16]
     os.environ[VARIABLE] = json.dumps({"address": text, "root": str(root)})
     _own(root)
@@ -118,25 +118,32 @@ def send(source: Path, path: Path) -> None:
         mirror.put(source, path)
 
 
-def send_folder(folder: Path, last: str) -> None:
-    """Put a folder on the store that appeared as a whole.
+def send_folder(source: Path, folder: Path, last: str) -> None:
+    """Put a folder on the store under the name that it is about to get, in place of what was there.
 
     Args:
-        folder: with its files.
+        source: with its files.
+        folder: as it will be called.
         last: the file that makes it whole.
     """
     if (mirror := mirror_of(folder)) is not None:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        for path in sorted(files, key=lambda path: path == folder / last):
-            mirror.put(path, path)
+        mirror.delete(folder)
+        files = [path for path in source.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: path == source / last):
+            mirror.put(path, folder / path.relative_to(source))
 
 
-def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there, from the store too."""
+def remove(path: Path, ignore_errors: bool = False) -> None:
+    """Remove a file or folder, if it is there, from the store too.
+
+    Args:
+        path: what is to go.
+        ignore_errors: of this node's disk, for a folder that somebody may be writing still.
+    """
     if (mirror := mirror_of(path)) is not None:
         mirror.delete(path)
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors)
     else:
         path.unlink(missing_ok=True)
 
@@ -206,6 +213,8 @@ class Mirror:
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"workspace {address!r} is not an address ({error}); write s3://bucket/key") from error
         self.base = base.rstrip("/")
+        self.lost = ""
+        """Which lease this process lost while it was away, and with it the right to write."""
         self._followed: set[Path] = set()
         self._following = threading.Lock()
 
@@ -216,7 +225,8 @@ class Mirror:
             return None
         return "/".join((self.base, *parts))
 
-    def _said(self, error: OSError) -> DataError:
+    def said(self, error: OSError) -> DataError:
+        """Return what a store's error is to whoever runs a command."""
         said = str(error).splitlines()[0]
         return DataError(f"workspace {self.address}: {said}; is the store there, and may this machine use it?")
 
@@ -230,7 +240,7 @@ class Mirror:
         try:
             found = self.store.get_file_info(pafs.FileSelector(inner, allow_not_found=True, recursive=True))
         except OSError as error:
-            raise self._said(error) from error
+            raise self.said(error) from error
         files = {one.path[len(inner) + 1 :]: one for one in found if one.type == pafs.FileType.File}
         return {
             folder / name: _Info.of(one)
@@ -242,10 +252,11 @@ class Mirror:
         """Make a file or folder what it is on the store."""
         if (inner := self.inner(path)) is None:
             return
+        began = time.time()
         try:
             info = self.store.get_file_info(inner)
         except OSError as error:
-            raise self._said(error) from error
+            raise self.said(error) from error
         if info.type == pafs.FileType.File:
             about = _Info.of(info)
             if path.suffix not in _FIXED or _Info.here(path) != about:
@@ -254,14 +265,15 @@ class Mirror:
         found = self.listed(path) if info.type == pafs.FileType.Directory else {}
         changed = [(file, one) for file, one in found.items() if _Info.here(file) != one]
         self._each(lambda one: self._download(*one), changed)
-        self._drop_others(path, found)
+        self._drop_others(path, found, began)
 
-    def _drop_others(self, path: Path, found: Iterable[Path]) -> None:
-        """Remove what the store does not have any more."""
-        here = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        for file in set(here).difference(found):
-            if self.inner(file) is not None and time.time() - file.stat().st_ctime > _FRESH_S * (file != path):
-                file.unlink(missing_ok=True)
+    def _drop_others(self, path: Path, found: Iterable[Path], began: float) -> None:
+        """Remove what the store did not have when it was looked at; what came here since is there by now."""
+        here = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+        for file in {path, *here}.difference(found):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                if self.inner(file) is not None and file.is_file() and file.stat().st_ctime < began - 1:
+                    file.unlink()
 
     def _each(self, work: Callable[..., None], ones: list[tuple[Path, _Info]]) -> None:
         if len(ones) < 2:
@@ -283,31 +295,41 @@ class Mirror:
         except FileNotFoundError:  # it went in the meantime
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise self._said(error) from error
+            raise self.said(error) from error
         finally:
             temporary.unlink(missing_ok=True)
 
     def put(self, source: Path, path: Path) -> None:
-        """Write a file to the store, under the name that `path` has."""
+        """Write a file to the store, under the name that `path` has.
+
+        Raises:
+            DataError: if it cannot be written, or a lease was lost.
+        """
         if (inner := self.inner(path)) is None:
             return
+        self._require_lease()
         try:
             with source.open("rb") as file, self.store.open_output_stream(inner) as target:
                 while chunk := file.read(_CHUNK):
                     target.write(chunk)
             written = _Info.of(self.store.get_file_info(inner))
         except OSError as error:
-            raise self._said(error) from error
+            raise self.said(error) from error
         if written.size != (size := source.stat().st_size):
             raise DataError(
                 f"workspace {self.address}: {written.size} of {size} bytes of {inner} arrived; run it again"
             )
         os.utime(source, (written.second, written.second))
 
+    def _require_lease(self) -> None:
+        if self.lost:
+            raise DataError(f"workspace {self.address}: another machine holds {self.lost} by now; run it again")
+
     def delete(self, path: Path) -> None:
         """Remove a file or folder from the store."""
         if (inner := self.inner(path)) is None:
             return
+        self._require_lease()
         try:
             match self.store.get_file_info(inner).type:
                 case pafs.FileType.File:
@@ -315,7 +337,7 @@ class Mirror:
                 case pafs.FileType.Directory:
                     self.store.delete_dir(inner)
         except OSError as error:
-            raise self._said(error) from error
+            raise self.said(error) from error
 
     def follow(self, path: Path) -> None:
         """Keep a path at hand in the background."""
@@ -332,20 +354,5 @@ class Mirror:
             for path in list(self._followed):
                 try:
                     self.fetch(path)
-                except DataError:  # what was at hand goes on to count, until the store is back
+                except (DataError, OSError):  # what was at hand goes on to count, until the store is back
                     time.sleep(_AWAY_S)
-
-
-@contextmanager
-def removals(folder: Path) -> Iterator[None]:
-    """Have all of a folder at hand, and remove from the store what is not in it any more after this."""
-    mirror = mirror_of(folder)
-    if mirror is None:
-        yield
-        return
-    mirror.fetch(folder)
-    before = mirror.listed(folder)
-    yield
-    for path in before:
-        if not path.exists():
-            mirror.delete(path)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from motet.errors import DataError, ReleaseError, said_in_a_line
+from motet.mirror import at_hand
 from motet.workspace_option import HERE, WorkspaceOption
 
 release_commands = typer.Typer(help="List, verify, publish, try out and roll back releases.")
@@ -76,8 +77,8 @@ def compare(
 
 @release_commands.command()
 def publish(
-    draft: Annotated[Path, typer.Argument(help="A folder of drafts/, from the index stage.")],
-    report: Annotated[Path, typer.Argument(help="A folder of reports/, from the evaluate stage.")],
+    draft: Annotated[Path, typer.Argument(help="A folder of drafts/, from the index stage; drafts/KEY will do.")],
+    report: Annotated[Path, typer.Argument(help="A folder of reports/, from the evaluate stage; reports/KEY will do.")],
     workspace: WorkspaceOption = HERE,
     force: Annotated[bool, typer.Option("--force", help="Whatever the gate says; the manifest tells.")] = False,
 ) -> None:
@@ -87,12 +88,18 @@ def publish(
     from motet.storage import read_manifest
 
     with said_in_a_line():
+        draft, report = _result(workspace, draft), _result(workspace, report)
         recipe = read_recipe(draft)
         about = {"recipe": recipe.name, "draft": read_manifest(draft)["id"], "report": read_manifest(report)["id"]}
         published = Releases(workspace).publish(draft, report, recipe.release, about, force)
         for against in published.manifest.get("forced", ()):
             typer.echo(f"forced: {against}", err=True)
         typer.echo(published.id)
+
+
+def _result(workspace: Path, folder: Path) -> Path:
+    """Return the folder of a result, which may be given by its path in the workspace."""
+    return folder if folder.exists() else at_hand(workspace / folder)
 
 
 @release_commands.command()

@@ -205,6 +205,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Rename `source` to `target`; an older `target` is moved away first, then deleted."""
+    send_folder(source, target, MANIFEST)
     if target.exists():
         old = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.old")
         target.rename(old)
@@ -213,7 +214,6 @@ def replace_folder(source: Path, target: Path) -> None:
     else:
         source.rename(target)
     fsync_path(target.parent)
-    send_folder(target, MANIFEST)
 
 
 def safe_join(root: Path, name: str) -> Path:

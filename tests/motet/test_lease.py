@@ -1,5 +1,6 @@
 """One machine at a time."""
 
+import threading
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from motet import lease as lease_module
 from motet.errors import DataError
 from motet.lease import Lease, only_holder
+from motet.storage import write_atomic
 
 
 def test_one_machine_at_a_time_holds_a_lease(machine):
@@ -49,3 +51,31 @@ def test_a_lease_of_the_own_machine_is_of_the_dead(machine):
 def test_a_lease_on_a_folder_is_for_nothing(tmp_path):
     with only_holder(tmp_path / "leases"):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_who_was_away_while_another_machine_took_over_writes_no_more(machine, monkeypatch):
+    monkeypatch.setattr(lease_module, "_BEAT_S", 0.2)
+    here = machine("a")
+    lease = Lease(here / "leases" / "run")
+    assert lease.take()
+    lease.mirror.delete(lease._file)  # as the other one does with a lease that is not renewed
+    lease._renewing.join(20)
+    with pytest.raises(DataError, match="another machine holds the lease run by now"):
+        write_atomic(here / "runs" / "x", "late")
+    lease.give_back()
+
+
+def test_processes_of_one_machine_wait_for_each_other(machine):
+    here, order = machine("a"), []
+
+    def second() -> None:
+        with only_holder(here / "leases" / "key"):
+            order.append("second")
+
+    with only_holder(here / "leases" / "key"):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.5)
+        order.append("first")
+    waiting.join(20)
+    assert order == ["first", "second"]

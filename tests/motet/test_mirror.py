@@ -15,7 +15,7 @@ from motet.cli import main
 from motet.data.parquet import merge_parquet, read_parquet, write_parquet
 from motet.encoders.cache import VectorCache, text_keys
 from motet.errors import DataError
-from motet.mirror import Mirror, at_hand, mirror_of, names_in, removals, remove, workspace_folder
+from motet.mirror import Mirror, at_hand, mirror_of, names_in, remove, workspace_folder
 from motet.privacy.privacy import add_tombstones
 from motet.privacy.secret import make_key
 from motet.privacy.watch import Watch
@@ -26,6 +26,7 @@ from motet.storage import (
     new_folder,
     read_json,
     read_manifest,
+    replace_folder,
     write_atomic,
     write_json,
     write_manifest,
@@ -148,12 +149,15 @@ def test_what_was_removed_is_gone_everywhere(machine, bucket, monkeypatch):
     remove(here / "CANDIDATE")
     assert keys_of(bucket) == []
     machine("b")
+    monkeypatch.setattr(mirror.time, "time", lambda: 0.0)
+    at_hand(there / "runs")
+    assert (there / "runs" / "x" / "1").exists(), "what came after the look at the store is there by now"
+    monkeypatch.undo()
+    time.sleep(1.1)
+    machine("b")
     at_hand(there / "CANDIDATE")
     at_hand(there / "runs")
     assert not (there / "CANDIDATE").exists()
-    assert (there / "runs" / "x" / "1").exists(), "what is new is left to those who may be about to read it"
-    monkeypatch.setattr(mirror, "_FRESH_S", 0.0)
-    at_hand(there / "runs")
     assert not (there / "runs" / "x" / "1").exists()
 
 
@@ -191,6 +195,31 @@ def test_a_manifest_describes_what_other_machines_wrote(machine):
     assert sorted(write_manifest(here / "x", {})["files"]) == ["ours.json", "theirs.json"]
 
 
+def test_what_another_machine_left_of_a_killed_run_is_not_read(machine):
+    theirs = machine("b")
+    write_parquet(theirs / "embedded" / "x" / "items" / "old.parquet", pa.table({"key": ["1"]}))
+    remove(machine("a") / "embedded" / "x")
+    write_parquet(machine("a") / "embedded" / "x" / "items" / "new.parquet", pa.table({"key": ["2"]}))
+    machine("b")
+    assert read_parquet(theirs / "embedded" / "x" / "items").column("key").to_pylist() == ["2"]
+
+
+def test_a_folder_appears_on_the_store_before_it_does_here(machine, bucket, monkeypatch):
+    here = machine("a")
+    for name, text in (("manifest.json", "{}"), ("a", "a")):
+        write_atomic(here / "releases" / "new.tmp" / name, text)
+    write_atomic(here / "releases" / "r1" / "left", "of an older one")
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("not yet"))
+    with pytest.raises(pytest.fail.Exception):
+        replace_folder(here / "releases" / "new.tmp", here / "releases" / "r1")
+    assert keys_of(bucket) == ["releases/r1/a", "releases/r1/manifest.json"]
+
+
+def test_one_address_has_one_folder_however_it_is_spelt(store, machine):
+    place, mark, options = store.partition("?")
+    assert workspace_folder(f"{place}/{mark}{options}") == machine("mirrors") == workspace_folder(store)
+
+
 def test_files_of_other_machines_are_merged_and_copied(machine, bucket):
     for name in "ab":
         write_parquet(machine(name) / "draft" / "users" / f"{name}.parquet", pa.table({"user": [name]}))
@@ -216,18 +245,6 @@ def test_a_part_of_a_file_is_an_error(machine, monkeypatch):
     monkeypatch.setattr(mirror._Info, "of", classmethod(lambda cls, info: cls(3, 0)))
     with pytest.raises(DataError, match="3 of 7 bytes"):
         one.put(here / "source", here / "x")
-
-
-def test_removals_reach_the_store(machine, bucket, tmp_path):
-    here = machine("a")
-    for name in ("one", "two"):
-        write_atomic(here / "x" / name, name)
-    there = machine("b")
-    with removals(there):
-        (there / "x" / "one").unlink()
-    assert keys_of(bucket) == ["x/two"]
-    with removals(tmp_path / "folder"):
-        pass
 
 
 def test_two_machines_have_one_key_and_see_each_others_tombstones_and_keys(machine):

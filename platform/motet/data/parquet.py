@@ -22,7 +22,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         DataError: if there is none, or one is damaged.
     """
     at_hand(path)
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.exists() else []
+    files = names_in(path) if path.is_dir() else [path] if path.exists() else []
     if not files:
         raise DataError(f"{path} holds no parquet file; run the stage that writes it (jobs/pipeline.py)")
     try:

@@ -3,9 +3,9 @@
 A process says what it is about to encode in a file that it locks; the kernel frees the lock however the process ends.
 Whoever finds such a file without a lock knows what its process had in hand when it died:
 
-    .in_hand/hand-<process>     keys of the texts, held by a process that lives
-    .in_hand/suspects-<process> keys of several texts, one of which may have killed it: each is tried in a smaller group
-    .in_hand/killed-<key>       a letter for each process that died with this text alone in hand; at two it is left out
+    in_hand/hand-<process>     keys of the texts, held by a process that lives
+    in_hand/suspects-<process> keys of several texts, one of which may have killed it: each is tried in a smaller group
+    in_hand/killed-<key>       a letter for each process that died with this text alone in hand; at two it is left out
 
 A process may die of something else. Then its texts are tried in small groups, which costs a little time, and nothing
 is left out unless that happens twice to the same text alone. What was found out stays for later runs; delete the
@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-FOLDER = ".in_hand"
+FOLDER = "in_hand"
 MOST_KILLED = 2
 _PARTS = 32
 """Into so many groups suspects are divided, the killer among them being in one."""

@@ -5,7 +5,6 @@ The tombstone comes first: from then on endpoints take and give nothing of the u
 
 import fcntl
 import os
-import shutil
 import time
 import unicodedata
 from collections.abc import Collection, Iterator
@@ -21,12 +20,13 @@ from motet.forgetting.records import clean_records
 from motet.forgetting.releases import clean_releases
 from motet.forgetting.stages import clean_stages
 from motet.lease import LEASES, only_holder
-from motet.mirror import removals
+from motet.mirror import at_hand, names_in, remove
 from motet.privacy.privacy import Privacy, add_tombstones
 from motet.recipe import Recipe
 from motet.recommend import read_recipe
 from motet.record_commands import records_folder
 from motet.release.publish import CURRENT, Releases
+from motet.storage import MANIFEST
 
 NOTICE_S = 2.0
 """Longer than an endpoint takes to see a tombstone."""
@@ -45,26 +45,24 @@ def forget(workspace: Path, user: str, grace_s: float = 0.0) -> Receipt:
         EventLogError: if the event log cannot be reached.
         ReleaseError: if a release cannot be published anew.
     """
-    with removals(workspace):
-        return _forget(workspace, user, grace_s)
-
-
-def _forget(workspace: Path, user: str, grace_s: float) -> Receipt:
-    if not (workspace / "releases").is_dir() and not (workspace / "workspace.json").is_file():
+    known = at_hand(workspace / "workspace.json").is_file() or (workspace / "releases").is_dir()
+    if not known and not names_in(workspace / "releases", f"*/{MANIFEST}"):
         raise DataError(f"{workspace} is not a workspace; give the folder that the pipeline wrote")
     names = add_tombstones(workspace, unicodedata.normalize("NFC", user).strip())
     receipt = Receipt([Privacy.load(workspace).tombstone(name) for name in names])
     recipe = _recipe(workspace)
     time.sleep(NOTICE_S)
+    at_hand(workspace)
     receipt.places += [*_clean_events(workspace, names, recipe), _clean_records(workspace, names, recipe)]
     with _claimed(workspace):
+        at_hand(workspace)  # with what a run has finished in the meantime
         receipt.places += clean_stages(workspace, names, recipe.data.interactions.user if recipe else None)
         place, old = clean_releases(workspace, names)
         receipt.places.append(place)
         if old:
             time.sleep(grace_s)
         for folder in old:
-            shutil.rmtree(folder)
+            remove(folder)
     receipt.write(workspace)
     return receipt
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motet.forgetting.receipt import Place
+from motet.mirror import remove
 from motet.records.reader import read_records
 from motet.records.table import write_table
 
@@ -35,6 +36,6 @@ def clean_records(folder: Path, names: Collection[str]) -> Place:
         if kept.num_rows:
             write_table(path, kept)
         else:
-            path.unlink()
+            remove(path)
         removed += found
     return Place("recommendations", len(files), removed)

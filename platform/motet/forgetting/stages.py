@@ -15,6 +15,7 @@ from motet.encoders.cache import KEY_BYTES, text_keys
 from motet.errors import DataError
 from motet.forgetting.receipt import Place
 from motet.forgetting.rows import USER_COLUMNS, remove_met, remove_rows
+from motet.mirror import remove
 from motet.storage import MANIFEST, describe_files, read_manifest, write_file_atomic, write_json
 
 KINDS = ("prepared", "embedded", "runs", "drafts", "reports", "trials", "feedback")
@@ -81,7 +82,7 @@ def _remove_keys(path: Path, keys_K: np.ndarray) -> int:
         return 0
     kept = table.filter(pa.array(~gone_N))
     if not kept.num_rows:
-        path.unlink()
+        remove(path)
         return int(gone_N.sum())
 
     def write(target: Path) -> None:

@@ -33,6 +33,8 @@ def read_key(workspace: Path) -> bytes | None:
 
 def make_key(workspace: Path) -> bytes:
     """Return the key, made if there is none; of several that make one at once, all get the same."""
+    if (found := read_key(workspace)) is not None:
+        return found
     with only_holder(workspace / LEASES / "key"):
         return _make_key(workspace) if (found := read_key(workspace)) is None else found
 

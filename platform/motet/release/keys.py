@@ -44,7 +44,7 @@ class Keys:
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / "serving" / "keys.json"
         follow(self.path)
-        self._read_at: int | None = None
+        self._read_at: tuple[int, int] | None = None
         self._known: dict[str, Key] = {}
 
     def all(self) -> dict[str, Key]:
@@ -54,9 +54,10 @@ class Keys:
             ReleaseError: if the file cannot be read; then no key opens anything.
         """
         try:
-            changed = self.path.stat().st_mtime_ns
+            about = self.path.stat()
         except FileNotFoundError:
             return {}
+        changed = (about.st_mtime_ns, about.st_ino)
         if changed != self._read_at:
             try:
                 self._known = _KEYS.validate_json(self.path.read_bytes())

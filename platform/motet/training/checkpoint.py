@@ -111,7 +111,7 @@ def keep_only(folder: Path, epochs: set[int]) -> None:
     kept = {epoch_folder(folder, epoch).name for epoch in epochs}
     for path in at_hand(folder).glob("epoch-*"):
         if path.name not in kept:
-            remove(path)
+            remove(path, ignore_errors=True)
 
 
 def newest_whole(folder: Path) -> Path | None:
