@@ -11,7 +11,7 @@ from ray.data import DataContext
 from jobs.stages import say
 from motet.devices import Ask, Devices, choose
 from motet.errors import TrainingError
-from motet.mirror import environment
+from motet.mirror import runtime_env
 from motet.recipe import Recipe
 from motet.settings import ResourceSettings
 
@@ -27,12 +27,7 @@ def connect(resources: ResourceSettings) -> None:
         return
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
     if os.environ.get("RAY_ADDRESS"):
-        told = environment()
-        ray.init(
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": told} if told else None,
-        )
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime_env() or None)
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         paths = [str(ROOT), str(ROOT / "platform"), os.environ.get("PYTHONPATH", "")]

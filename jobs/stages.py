@@ -2,7 +2,8 @@
 
 The fingerprint covers the recipe's sections that the stage reads, the code that it runs and the ids of the
 manifests (or the sizes and times of the files) that it reads. Results stand in
-`workspace/<kind>/<fingerprint>/` and appear by one rename; a stage that fails leaves nothing.
+`workspace/<kind>/<fingerprint>/` and appear by one rename, on a store by their manifest; a stage that fails leaves
+nothing.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ from motet.recipe_file import LoadedRecipe
 from motet.storage import (
     file_sha256,
     fingerprint,
-    is_whole,
+    has_all,
     new_folder,
     read_json,
     read_manifest,
@@ -190,4 +191,4 @@ def _whole_result(target: Path) -> Result | None:
     if not at_hand(target / "manifest.json").is_file():
         return None
     manifest = read_manifest(target)
-    return Result(target, manifest) if is_whole(target, manifest) else None
+    return Result(target, manifest) if has_all(target, manifest) else None

@@ -14,7 +14,7 @@ from ray.serve import Deployment as ServeDeployment
 from ray.serve.config import BackpressureConfig
 
 from motet.devices import choose
-from motet.mirror import environment, workspace_folder
+from motet.mirror import runtime_env, workspace_folder
 from motet.recommend import read_recipe
 from motet.release.publish import Releases
 from motet.serve_settings import Deployment, GatewayDeployment, ServeSettings
@@ -98,7 +98,7 @@ def scaled(deployment: ServeDeployment, one: Deployment, settings: ServeSettings
         health_check_timeout_s=settings.health_check_timeout_s,
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus, **_told()},
+        ray_actor_options={"num_cpus": one.num_cpus, "num_gpus": gpus, "runtime_env": runtime_env()},
         logging_config=LOGGING,
     )
 
@@ -122,11 +122,5 @@ def single(deployment: ServeDeployment, settings: ServeSettings) -> ServeDeploym
         health_check_timeout_s=settings.health_check_timeout_s,
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": 0.1, **_told()},
+        ray_actor_options={"num_cpus": 0.1, "runtime_env": runtime_env()},
     )
-
-
-def _told() -> dict[str, Any]:
-    """Return the options by which replicas on other nodes learn which store the workspace is on, if it is on one."""
-    told = environment()
-    return {"runtime_env": {"env_vars": told}} if told else {}

@@ -34,7 +34,8 @@ VARIABLE = "MOTET_MIRROR"
 FOLDERS = "MOTET_MIRRORS"
 """Names the folder of the mirrors of a node; the same on all of them."""
 _FIXED = (".parquet", ".arrow", ".safetensors", ".faiss")
-"""Files that don't change once they have their names: the same size and moment is the same content."""
+"""Files that are not written twice in a second to the same size, so that these two tell another content; all others are
+fetched each time."""
 _CHUNK = 8 << 20
 _THREADS = 8
 _FOLLOW_S, _AWAY_S = 0.5, 15.0
@@ -77,9 +78,10 @@ def _own(root: Path) -> None:
     root.mkdir(mode=0o700, exist_ok=True)
 
 
-def environment() -> dict[str, str]:
-    """Return what processes on other nodes have to be told, as environment variables; nothing without a mirror."""
-    return {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
+def runtime_env() -> dict[str, dict[str, str]]:
+    """Return the runtime environment by which Ray tells processes on other nodes of the mirror; empty without one."""
+    told = os.environ.get(VARIABLE)
+    return {"env_vars": {VARIABLE: told}} if told else {}
 
 
 @cache

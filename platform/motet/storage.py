@@ -168,7 +168,7 @@ def manifest_problems(folder: Path, manifest: dict[str, Any], *, checksums: bool
     return problems
 
 
-def is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
+def has_all(folder: Path, manifest: dict[str, Any]) -> bool:
     """Return whether the files of a manifest are there in their sizes, and no others; nothing is fetched for that."""
     mirror = mirror_of(folder)
     if mirror is None:

@@ -33,6 +33,13 @@ def own_environment() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def embedded_once(file: Path) -> tuple[Path, Path]:
+    """Prepare and embed for a recipe in an environment of its own; return (recipe's file, workspace)."""
+    with own_environment() as environment:
+        finish(start(file, environment, "--until", "embed"))
+    return file, file.parent / "workspace"
+
+
 def with_stages(made: Path, folder: Path, *kinds: str) -> list[str]:
     """Give a workspace the stages of another one; return the words by which a run of the same recipe uses it."""
     workspace = folder / "workspace"

@@ -15,7 +15,7 @@ import pytest
 from motet.data.parquet import read_parquet
 from motet.storage import read_manifest
 from tests.chaos.rig import ROOT, record, wait_for
-from tests.chaos.runs import finish, kill, own_environment, start, with_stages
+from tests.chaos.runs import embedded_once, finish, kill, own_environment, start, with_stages
 from tests.nodes import several_nodes
 from tests.synthetic import events, recipe, users, write_csv, write_recipe
 
@@ -58,11 +58,7 @@ def embedded(workspace: Path) -> int:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, minilm):
     """(recipe's file, workspace) of a run that nothing befell."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    file = write_many(folder, minilm)
-    with own_environment() as environment:
-        finish(start(file, environment, "--until", "embed"))
-    return file, folder / "workspace"
+    return embedded_once(write_many(tmp_path_factory.mktemp("undisturbed"), minilm))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from motet.release.publish import Releases
 from motet.storage import read_manifest
 from tests.chaos.rig import record, wait_for
-from tests.chaos.runs import finish, first_words, kill, own_environment, start, with_stages
+from tests.chaos.runs import embedded_once, finish, first_words, kill, own_environment, start, with_stages
 from tests.synthetic import events, write_csv, write_shop
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
@@ -32,11 +32,7 @@ def apart():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, encoder_folder):
     """(recipe's file, workspace) of the shop, prepared and embedded."""
-    folder = tmp_path_factory.mktemp("made")
-    file = write_shop(folder, encoder_folder)
-    with own_environment() as environment:
-        finish(start(file, environment, "--until", "embed"))
-    return file, folder / "workspace"
+    return embedded_once(write_shop(tmp_path_factory.mktemp("made"), encoder_folder))
 
 
 @pytest.fixture

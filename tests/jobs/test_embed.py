@@ -1,11 +1,15 @@
 """embed: nothing twice, one change one row, the same vectors however they are batched, any model."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import ray
 
+from jobs.embed import _texts as texts_of
 from jobs.embed import embed, load_vectors
 from jobs.prepare import prepare
 from jobs.stages import Run, claim_workspace
+from motet.data.parquet import write_parquet
 from motet.encoders.text import TextEncoder
 from motet.recipe_file import load_recipe
 from tests.synthetic import items, write_csv, write_shop
@@ -22,6 +26,18 @@ def run_embed(file, *overrides):
 def by_key(folder):
     keys, vectors = load_vectors(folder / "items")
     return vectors[np.argsort([int(key) for key in keys])]
+
+
+def test_the_texts_of_one_file_are_divided_among_actors_and_none_is_lost(tmp_path):
+    titles = [f"title {place}" if place % 7 else None for place in range(5_000)]
+    write_parquet(tmp_path / "items" / "items.parquet", pa.table({"place": range(5_000), "text": titles}))
+    write_parquet(tmp_path / "users" / "shard-00000.parquet", pa.table({"user": ["u1"], "text": ["she"]}))
+    blocks = [block for refs in texts_of(tmp_path).iter_internal_ref_bundles() for block in ray.get(refs.block_refs)]
+    assert max(block.num_rows for block in blocks) <= 1024
+    assert len(blocks) == 6
+    rows = sorted((row["kind"], row["key"], row["text"]) for block in blocks for row in block.to_pylist())
+    expected = [("items", str(place), title or "") for place, title in enumerate(titles)] + [("users", "u1", "she")]
+    assert rows == sorted(expected)
 
 
 @pytest.mark.slow

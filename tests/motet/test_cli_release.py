@@ -145,6 +145,16 @@ def test_verify_refuses_names_that_are_no_release(workspace: Path, name: str) ->
     assert "Error: " in _refused(_run("release", "verify", name, "--workspace", workspace))
 
 
+def test_a_draft_and_a_report_may_be_named_by_their_paths_in_the_workspace(
+    workspace: Path, draft: Path, report: Path
+) -> None:
+    shutil.copytree(draft, workspace / "drafts" / "d1")
+    shutil.copytree(report, workspace / "reports" / "r1")
+    said = _run("release", "publish", "drafts/d1", "reports/r1", "--workspace", workspace).stdout.strip()
+    assert Releases(workspace).current_id() == said
+    assert "drafts/d2" in _refused(_run("release", "publish", "drafts/d2", "reports/r1", "--workspace", workspace))
+
+
 def test_publish_and_rollback_print_the_id(workspace: Path, draft: Path, report: Path) -> None:
     first = Releases(workspace).current_id()
     published = _run("release", "publish", draft, report, "--workspace", workspace)

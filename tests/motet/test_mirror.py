@@ -22,7 +22,7 @@ from motet.privacy.watch import Watch
 from motet.release.keys import Keys
 from motet.storage import (
     copy_file,
-    is_whole,
+    has_all,
     new_folder,
     read_json,
     read_manifest,
@@ -44,7 +44,7 @@ def test_a_path_that_is_no_address_is_a_folder(tmp_path, monkeypatch):
     monkeypatch.delenv(mirror.VARIABLE, raising=False)
     assert workspace_folder("here") == tmp_path / "here"
     assert mirror_of(tmp_path / "here") is None
-    assert mirror.environment() == {}
+    assert mirror.runtime_env() == {}
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,11 @@ def test_what_was_removed_is_gone_everywhere(machine, bucket, monkeypatch):
     remove(here / "CANDIDATE")
     assert keys_of(bucket) == []
     machine("b")
-    monkeypatch.setattr(mirror.time, "time", lambda: 0.0)
-    at_hand(there / "runs")
+    with monkeypatch.context() as long_ago:
+        long_ago.setattr(mirror.time, "time", lambda: 0.0)
+        at_hand(there / "runs")
     assert (there / "runs" / "x" / "1").exists(), "what came after the look at the store is there by now"
-    monkeypatch.undo()
     time.sleep(1.1)
-    machine("b")
     at_hand(there / "CANDIDATE")
     at_hand(there / "runs")
     assert not (there / "CANDIDATE").exists()
@@ -170,10 +169,10 @@ def test_a_folder_is_whole_by_its_manifest_and_goes_if_its_block_fails(machine, 
         write_manifest(folder, {"stage": "train"})
     there = machine("b")
     manifest = read_manifest(there / "runs" / "x")
-    assert is_whole(there / "runs" / "x", manifest)
+    assert has_all(there / "runs" / "x", manifest)
     assert not (there / "runs" / "x" / "one.json").exists(), "that is known without fetching it"
     write_json(there / "runs" / "x" / "two.json", 2)
-    assert not is_whole(there / "runs" / "x", manifest)
+    assert not has_all(there / "runs" / "x", manifest)
 
     def fails() -> None:
         with new_folder(here / "runs" / "x") as folder:

@@ -14,7 +14,9 @@ from motet.mirror import mirror_of, workspace_folder
 from motet.recommend import read_recipe
 from motet.release.keys import Keys
 from motet.release.publish import Releases
+from motet.storage import files_under, read_manifest
 from serve.event_log import place_of_log
+from serve.held import Held
 from tests.chaos.runs import own_environment
 from tests.jobs.test_forget import unpacked
 from tests.nodes import ROOT
@@ -48,6 +50,14 @@ def test_a_log_that_a_store_cannot_hold_is_refused(two):
     recipe = read_recipe(folder)
     with pytest.raises(ReleaseError, match="nothing to be appended to"):
         place_of_log({"events": {"store": "segments"}}, recipe, folder)
+
+
+def test_a_replica_on_a_node_that_has_nothing_fetches_the_release_it_begins_with(two, machine):
+    _, (first, _) = two
+    begins = machine("elsewhere") / "releases" / first
+    assert not begins.exists()
+    held = Held(lambda folder: read_manifest(folder)["files"].keys() - set(map(str, files_under(folder))), begins, True)
+    assert held.of(first) == set()
 
 
 @pytest.mark.slow

@@ -45,8 +45,7 @@ def forget(workspace: Path, user: str, grace_s: float = 0.0) -> Receipt:
         EventLogError: if the event log cannot be reached.
         ReleaseError: if a release cannot be published anew.
     """
-    known = at_hand(workspace / "workspace.json").is_file() or (workspace / "releases").is_dir()
-    if not known and not names_in(workspace / "releases", f"*/{MANIFEST}"):
+    if not at_hand(workspace / "workspace.json").is_file() and not names_in(workspace / "releases", f"*/{MANIFEST}"):
         raise DataError(f"{workspace} is not a workspace; give the folder that the pipeline wrote")
     names = add_tombstones(workspace, unicodedata.normalize("NFC", user).strip())
     receipt = Receipt([Privacy.load(workspace).tombstone(name) for name in names])

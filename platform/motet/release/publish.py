@@ -2,8 +2,8 @@
 
     assemble <id>.tmp -> sync -> verify -> golden requests in a fresh process -> gate -> rename -> swap the pointer
 
-A reader sees the old release or the new one. One publisher at a time (a file lock); one that dies leaves a .tmp folder,
-which the next publisher removes.
+A reader sees the old release or the new one. One publisher at a time (a file lock, and a lease where the workspace is
+on a store); one that dies leaves a .tmp folder, which the next publisher removes.
 """
 
 import fcntl
